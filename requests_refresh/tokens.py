@@ -21,6 +21,7 @@ from .errors import ConfigurationError, InvalidReply
 # What may never stand in a header or in UTF-8: C0, DEL, C1 and lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONGEST_LIFE = 1e12  # seconds; what is beyond is no lifetime but rubbish
+_DEEPEST = 32  # levels of nesting in an extra value; far below what any JSON library bears
 _KNOWN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
 
 
@@ -71,7 +72,7 @@ class Token:
             or (None if isinstance(extra, Mapping) else "extra is not a mapping")
         )
         if problem:
-            del access_token, refresh_token, extra  # tracebacks with locals show none
+            del self, access_token, refresh_token, extra  # tracebacks with locals show none
             raise ConfigurationError(f"This cannot be a token: {problem}.")
         put = object.__setattr__
         put(self, "access_token", access_token)
@@ -128,15 +129,11 @@ class Token:
 
         Raises ConfigurationError where it is none; the message quotes nothing.
         """
-        values: Mapping[str, Any] = {}
-        if isinstance(mapping, Mapping):
-            values = {name: mapping[name] for name in _FIELDS if mapping.get(name) is not None}
-        if "access_token" not in values and "refresh_token" not in values:
-            del mapping, values
-            raise ConfigurationError(
-                "This is no stored token: it has neither an access_token nor a refresh_token."
-            )
-        return cls(**values)
+        token = _read_stored(cls, mapping)
+        if isinstance(token, str):
+            del mapping  # tracebacks with locals show none
+            raise ConfigurationError(f"This is no stored token: {token}.")
+        return token
 
     def same_issue(self, other: Token | None) -> bool:
         """True when `other` is the same issue: access and refresh token are equal."""
@@ -294,10 +291,33 @@ def _read_reply(
     )
 
 
+def _read_stored(cls: type[Token], mapping: object) -> Token | str:
+    """The token that `to_mapping` wrote, or what is wrong: a text, so that no frame raises."""
+    if not isinstance(mapping, Mapping):
+        return "it is not a mapping of names to values"
+    values = {name: mapping[name] for name in _FIELDS if mapping.get(name) is not None}
+    if "access_token" not in values and "refresh_token" not in values:
+        return "it has neither an access_token nor a refresh_token"
+    try:
+        return cls(**values)
+    except ConfigurationError as error:
+        return str(error).rstrip(".")
+
+
 def _is_json(name: object, value: object) -> bool:
     """Whether a store can keep it. What it cannot keep is left out, the token is not lost."""
+    if not isinstance(name, str) or _UNSAFE.search(name) or _is_deep(value, _DEEPEST):
+        return False
     try:
         json.dumps(value, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError):
         return False
-    return isinstance(name, str) and not _UNSAFE.search(name)
+    return True
+
+
+def _is_deep(value: object, levels: int) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if not isinstance(value, (list, tuple)):
+        return False
+    return levels == 0 or any(_is_deep(part, levels - 1) for part in value)

@@ -86,7 +86,7 @@ class TokenStore(ABC):
         """
         time.sleep(max(0.0, min(timeout, 0.05)))
 
-    def close(self) -> None:
+    def close(self) -> None:  # most stores hold nothing open
         """Release what the store holds open. It opens again at its next use."""
 
 
@@ -111,7 +111,7 @@ class Exclusion:
             lock = self._locks.setdefault(identity, _Counted())
             lock.users += 1
         try:
-            if not lock.acquire(timeout=max(0.0, timeout)):
+            if not lock.acquire(timeout=max(0.0, min(timeout, threading.TIMEOUT_MAX))):
                 raise RefreshTimeout(
                     f"Another thread went on holding {identity!r} in this store."
                     " Nothing was changed; try again, or allow more time."
@@ -123,8 +123,8 @@ class Exclusion:
         finally:
             with self._guard:
                 lock.users -= 1
-                if not lock.users:
-                    self._locks.pop(identity, None)
+                if not lock.users and self._locks.get(identity) is lock:
+                    del self._locks[identity]
 
     def __reduce__(self) -> tuple[type[Exclusion], tuple[()]]:
         return Exclusion, ()

@@ -33,7 +33,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple
 
 from ..errors import ConfigurationError, RefreshTimeout, StoreConflict, StoreError
 from ..tokens import Token
@@ -193,7 +193,7 @@ class FileStore(TokenStore):
                 return self._unreadable(f"it is larger than {_LARGEST // 2**20} MiB")
             with open(fd, "rb", closefd=False) as file:
                 text = file.read(info.st_size).decode()
-            document = json.loads(text, parse_constant=_no_constant)
+            document = json.loads(text)
         except (ValueError, RecursionError):
             return self._unreadable("it is no JSON in UTF-8, or nested too deeply")
         except OSError as error:
@@ -299,7 +299,3 @@ class FileStore(TokenStore):
 
 def _mark_of(info: os.stat_result) -> tuple[int, ...]:
     return info.st_ino, info.st_mtime_ns, info.st_size
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are no JSON")

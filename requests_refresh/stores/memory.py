@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from cachetools import Cache, LRUCache
+from cachetools import LRUCache
 
 from ..errors import ConfigurationError, StoreConflict, StoreError
 from ..tokens import Token
@@ -180,10 +180,9 @@ class MemoryStore(TokenStore):
 
     def _after_fork_in_child(self) -> None:
         # The fork may have come in the middle of another thread's change. Each
-        # change inserts before it removes, and Cache's own look-up does without
-        # LRUCache's order, so whatever was stored is found all the same.
-        held = {name: Cache.__getitem__(self._evictable, name) for name in self._evictable}
-        held.update(self._kept)
+        # change inserts before it removes, and a look-up in the cache does not
+        # need its order of use, so whatever was stored is found all the same.
+        held = {**self._evictable, **self._kept}
         self._reset()
         for identity, (token, change) in held.items():
             if token.refresh_token is not None:
