@@ -114,9 +114,11 @@ class RefreshAdapter(HTTPAdapter):
     def _after_fork_in_child(self) -> None:
         # The sockets in the pools are the parent's. They are kept from being closed, since
         # closing takes locks that a thread of the parent may have held.
-        _inherited.append((self.poolmanager, self.proxy_manager))
-        options = {name: getattr(self, name) for name in HTTPAdapter.__attrs__}
-        super().__setstate__(options)
+        for adapter in (self, self._inner):
+            if isinstance(adapter, HTTPAdapter):
+                _inherited.append((adapter.poolmanager, adapter.proxy_manager))
+                options = {name: getattr(adapter, name) for name in HTTPAdapter.__attrs__}
+                HTTPAdapter.__setstate__(adapter, options)
 
     def send(
         self,
@@ -144,7 +146,7 @@ class RefreshAdapter(HTTPAdapter):
         }
         tokens = self.tokens
         origin = origin_of(request.url)
-        if origin not in self._origins or _MARK in request.hooks or tokens._renewing_here():
+        if origin not in self._origins or _MARK in request.hooks or tokens._gate.within_round():
             return self._sender(request, **options)
         if origin is not None and origin[0] == "http":
             options["proxies"] = None
@@ -159,10 +161,9 @@ class RefreshAdapter(HTTPAdapter):
                 error.request = request
                 raise
             token, refreshed = outcome.token, outcome.refreshed
-        cookie: str | None = None
         refusals: list[Response] = []
         while True:
-            response = self._attempt(request, token, body, cookie, options)
+            response = self._attempt(request, token, body, refusals, options)
             if isinstance(response, BaseException):
                 try:
                     raise response
@@ -172,7 +173,7 @@ class RefreshAdapter(HTTPAdapter):
                 tokens._prove(token)
                 break
             if refreshed:
-                tokens._strike(token)
+                tokens._strikes.strike(token)
             if len(refusals) + 1 == _MOST_SENDS or not tokens._could_help(token, refreshed):
                 break
             if not body.rewind():
@@ -180,7 +181,6 @@ class RefreshAdapter(HTTPAdapter):
                 break
             try:
                 with budget:
-                    cookie = carry_cookies([*refusals, response], request)
                     release(response, budget.left)
                     outcome = tokens._renew(token, budget.deadline, may_start=not refreshed)
             except RefreshLoop:
@@ -208,12 +208,12 @@ class RefreshAdapter(HTTPAdapter):
         request: PreparedRequest,
         token: Token,
         body: Body,
-        cookie: str | None,
+        refusals: list[Response],
         options: dict[str, Any],
     ) -> Response | BaseException:
         """One send of a signed copy. Returns what was raised, so that no frame shows the token.
 
-        cookie: the Cookie header in place of the request's; "" for none, None for as it is.
+        refusals: what was answered to the sends before; their cookies go along.
         """
         stop = sys.exc_info()[1]  # what the caller was handling when it came here
         try:
@@ -221,6 +221,8 @@ class RefreshAdapter(HTTPAdapter):
             signed.__dict__.update(request.__dict__)
             signed.headers = request.headers.copy()
             signed.body = body.to_send
+            # In place of the request's own; "" for none, None for as it is.
+            cookie = carry_cookies(refusals, request)
             if cookie is not None:
                 signed.headers["Cookie"] = cookie
                 if not cookie:

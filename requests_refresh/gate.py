@@ -29,37 +29,36 @@ issues is stored (I7). Where no thread can be started, the caller does the work.
 its own round, and `done` is set under the lock that `wait` gives back: stray
 wake-ups do no harm and none is lost. It ends when its round is done or when a
 deadline is over, its own or the round's. A round whose thread did not come into
-being (Ctrl-C in between) is *abandoned*: its waiters ask again, and one of them
-starts the next. Thread or starter, whoever takes the lock first decides which.
+being (Ctrl-C in between) is *abandoned*: its waiters ask again, one starts anew.
+Each reads the outcome of the round it waited for, and gets an error of its own.
 
-**An outcome belongs to its round**, not to the gate: a waiter that is slow to
-wake reads the outcome of the round it waited for. Errors are copied for each.
-
-**A login or logout in the middle** abandons the round: its waiters find the new
-state. The round's thread works to its end and publishes nothing.
+**A login or logout** takes the place of a round while it changes the store, so
+that none can begin on what it replaces. The round that ran is *detached*: it
+works to its end and publishes nothing, and its waiters find the new state.
 
 **fork**: the child has no thread that works for it, and maybe a lock that nobody
-will release. `reset_after_fork` makes lock and condition anew.
+will release. `reset` makes lock and condition anew.
 
 The lock is taken as `with self._lock`, not `with self._changed`: that is one step
-in C, in which no signal handler can run, so Ctrl-C cannot leave it held.
+in C, in which no signal handler can run, so Ctrl-C cannot leave it held. It is an
+RLock, which a thread that does not hold it cannot release, as a waiter would that
+Ctrl-C catches between giving it back and falling asleep.
 """
 
 from __future__ import annotations
 
 import contextvars
 import math
+import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
-from .errors import LoginRequired, RefreshError, RefreshLoop, RefreshTimeout, StoreError
-from .tokens import Current, Outcome, Token
+from .errors import LoginRequired, RefreshError, RefreshLoop, RefreshTimeout, StoreError, scrub
+from .tokens import Current, Outcome, Past, Token
 
-_LONGEST_WAIT = 3600.0  # of one wait on the condition, seconds; it is in a loop
+_LONGEST_CHANGE = 30.0  # seconds for which who asks waits for a login or logout
 _HAD_ITS_ONE = "The API refused the token that was just issued for it. The login is intact."
-_SPENT_KEPT = 256  # fingerprints of tokens that must not come back
 
 
 class Round:
@@ -69,9 +68,11 @@ class Round:
         self.gate = gate
         self.stale = stale  # what the first caller had refused, if anything
         self.deadline = deadline
-        self.parent = _running.get()  # a grant may use another source, with a round of its own
+        self.parent = _at_work()  # a grant may use another source, with a round of its own
         self.held: RefreshError | None = None  # look into the store only, else raise this
         self.hold: float | None = None  # set by the work: seconds to hold back after its error
+        self.fallback: Current | None = None  # set by the work: a dead token, better than none
+        self.inline = False  # the work is done in its caller's own thread
         # guarded by the gate's lock:
         self.claimed = False  # its thread has begun
         self.done = False
@@ -82,14 +83,18 @@ class Round:
     def remaining(self) -> float:
         return max(0.0, self.deadline - self.gate.clock())
 
-    def __repr__(self) -> str:
-        state = "done" if self.done else "running" if self.claimed else "begun"
-        return f"<Round {state}, {self.waiters} waiting>"
-
 
 _running: contextvars.ContextVar[Round | None] = contextvars.ContextVar(
     "requests_refresh_round", default=None
 )
+
+
+def _at_work(gate: Gate | None = None) -> Round | None:
+    """The innermost round, of `gate`, whose work the caller is; callbacks are no work."""
+    round_ = _running.get()
+    while round_ is not None and (round_.done or gate not in (None, round_.gate)):
+        round_ = round_.parent
+    return round_
 
 
 def remaining() -> float:
@@ -101,53 +106,49 @@ def remaining() -> float:
     return math.inf if round_ is None else round_.remaining()
 
 
-def start_thread(work: Callable[[], None]) -> None:
-    """Run `work` on a daemon thread: one that hangs must not keep the process from ending."""
-    threading.Thread(target=work, name="requests-refresh", daemon=True).start()
-
-
 class Gate:
     """The token in use, the round that renews it, and those who wait for it.
 
-    work: does a round's work, on the round's thread, without the lock.
+    work: does a round's work, without the lock. None: its waiters ask again.
     after: runs when the outcome is public, unless the round was detached.
-    forbid: asked under the lock with a refused token and whether the clock
-        calls it alive: why nothing may start because of it, or None.
-    clock, lock, condition, spawn: for tests that run every interleaving.
+    forbid: asked with a refused token and whether it lives: why nothing may start.
+    clock: monotonic, in seconds. spawn: starts a daemon thread, or raises RuntimeError.
+    lock, condition: for tests that run every interleaving.
     """
 
     def __init__(
         self,
-        work: Callable[[Round], Outcome],
+        work: Callable[[Round], Outcome | None],
         *,
         after: Callable[[Round], None] = lambda round_: None,
         forbid: Callable[[Token, bool], RefreshLoop | None] = lambda stale, alive: None,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float],
+        spawn: Callable[[Callable[[], None]], None],
         lock: Callable[[], Any] | None = None,
         condition: Callable[[Any], Any] | None = None,
-        spawn: Callable[[Callable[[], None]], None] = start_thread,
     ) -> None:
         self._work = work
         self._after = after
         self._forbid = forbid
-        # Looked up at each call where none is given, so that a patched clock counts.
-        self.clock = clock or (lambda: time.monotonic())
-        self._make_lock = lock or threading.Lock
+        self.clock = clock
+        self._make_lock: Callable[[], Any] = lock or threading.RLock
         self._make_condition = condition or threading.Condition
         self._spawn = spawn
         #: Written under _lock; read without it by the fresh path (I15).
         self.current: Current | None = None
-        self._spent: dict[bytes, None] = {}  # guarded by _lock; oldest first
+        self.past = Past()  # thread-safe; what must not come back
         self._held: tuple[float, RefreshError] | None = None  # guarded by _lock
         self.waits, self.wait_seconds, self.adoptions = 0, 0.0, 0  # guarded by _lock
-        self._fresh_lock()
+        self._round: Round | None = None  # guarded by _lock
+        self.reset()
 
-    def _fresh_lock(self) -> None:
+    def reset(self) -> None:
+        """As at first, or in the child of a fork: nobody works here and nothing is locked."""
+        if self._round is not None:
+            self._round.done = True
         self._lock = self._make_lock()
         self._changed = self._make_condition(self._lock)
-        self._round: Round | None = None  # guarded by _lock
-
-    # ------------------------------------------------------------- asking
+        self._round = None
 
     def get(
         self,
@@ -170,28 +171,19 @@ class Gate:
         """
         if self.within_round():
             raise RefreshError(
-                "The grant asked the source for the very token that it is there to obtain, and"
-                " would have waited for itself. The login is intact. Let the grant use the token"
-                " that it is handed."
+                "The grant asked the source for the token that it is there to obtain, and would"
+                " wait for itself. The login is intact. Let it use the token that it is handed."
             )
-        asked_again = False
+        asked_again, length = False, limit - self.clock()
         while True:
-            mine = Round(self, stale, limit)
-            try:
-                with self._lock:
-                    answer = self._decide_locked(mine, refused=refused, may_start=may_start)
-                if answer is mine:
-                    self._launch(mine)
-            except BaseException:
-                self._abandon(mine)
-                raise
+            mine = Round(self, stale, self.clock() + length)
+            answer = self._begin(mine, refused=refused, may_start=may_start, inline=True)
             outcome = answer if isinstance(answer, Outcome) else self._await(answer, deadline)
             if outcome is None:
                 continue  # abandoned: ask again
-            if not outcome.refreshed and not asked_again and outcome.token.same_issue(stale):
-                asked_again = True  # it was adopted before we could say that it is refused
-                continue
-            return outcome
+            if asked_again or outcome.refreshed or not outcome.token.same_issue(stale):
+                return outcome
+            asked_again = True  # it was adopted before we could say that it is refused
 
     def start(self, stale: Token | None, limit: float, *, refused: bool) -> bool:
         """Begin a round that nobody waits for; the arguments are those of `get`. Never waits.
@@ -199,21 +191,25 @@ class Gate:
         Returns whether one was begun: none while one runs or a failure is held
         back from, when strikes are used up, or where no thread can be started.
         """
-        if self.within_round():
+        if self.within_round() or self.holding():
             return False
         mine = Round(self, stale, limit)
         try:
+            return self._begin(mine, refused=refused, may_start=True, inline=False) is mine
+        except (RefreshLoop, StoreError, RuntimeError):
+            return False
+
+    def _begin(self, mine: Round, refused: bool, may_start: bool, inline: bool) -> Outcome | Round:
+        """Decide; where the answer is `mine`, it is at work from here on."""
+        try:
             with self._lock:
-                if self._holding_locked() is not None:
-                    return False
-                try:
-                    answer = self._decide_locked(mine, refused=refused, may_start=True)
-                except RefreshLoop:
-                    return False
-            return answer is mine and self._launch(mine, inline=False)
+                answer = self._decide_locked(mine, refused=refused, may_start=may_start)
+            if answer is mine:
+                self._launch(mine, inline)
         except BaseException:
             self._abandon(mine)
             raise
+        return answer
 
     def hopeless(self, stale: Token, *, may_start: bool) -> RefreshLoop | None:
         """Why asking for a token in place of `stale` would fail at once, or None."""
@@ -223,28 +219,16 @@ class Gate:
 
     def within_round(self) -> bool:
         """Whether the caller is itself the work of a running round of this gate."""
-        round_ = _running.get()
-        while round_ is not None:
-            if round_.gate is self and not round_.done:
-                return True
-            round_ = round_.parent
-        return False
+        return _at_work(self) is not None
 
     def holding(self) -> bool:
         """Whether the last failure still keeps the next call from the provider."""
         with self._lock:
             return self._holding_locked() is not None
 
-    def is_spent(self, token: Token) -> bool:
-        """Whether this token was replaced or seen refused here, and must not come back."""
-        with self._lock:
-            return token.fingerprint() in self._spent
-
-    # ----------------------------------------------------------- deciding
-
     def _decide_locked(self, mine: Round, *, refused: bool, may_start: bool) -> Outcome | Round:
         """Adopt, wait, start or fail; see the head of this file. `mine` is what would start."""
-        assert self._lock.locked()
+        assert self._lock._is_owned()
         stale = mine.stale
         other, alive = self._other_locked(stale)
         if other is not None:
@@ -254,7 +238,7 @@ class Gate:
             loop = self._hopeless_locked(stale, alive, may_start)
             if loop is not None:
                 raise loop
-            self._spend_locked(stale)
+            self.past.refused(stale)
             if self.current is not None and self.current.token.same_issue(stale):
                 self.current = Current(self.current.token, -math.inf, -math.inf)
         if self._round is not None:
@@ -270,7 +254,7 @@ class Gate:
         return mine
 
     def _other_locked(self, stale: Token | None) -> tuple[Current | None, bool]:
-        """The token in use if it lives and is not `stale`; and whether it lives at all."""
+        """The token in use if it lives and is not `stale`; and whether any lives."""
         current = self.current
         alive = current is not None and self.clock() < current.dead_at
         if current is None or not alive or current.token.same_issue(stale):
@@ -287,41 +271,33 @@ class Gate:
             return None
         return self._held[1]
 
-    def _spend_locked(self, token: Token) -> None:
-        self._spent[token.fingerprint()] = None
-        while len(self._spent) > _SPENT_KEPT:
-            del self._spent[next(iter(self._spent))]
-
-    # ------------------------------------------------------------ a round
-
-    def _launch(self, round_: Round, *, inline: bool = True) -> bool:
+    def _launch(self, round_: Round, inline: bool) -> None:
         context = contextvars.copy_context()
         try:
             self._spawn(lambda: context.run(self._run, round_, False))
+            return
         except RuntimeError:  # no thread to be had: limits, or an interpreter that is ending
             if not inline:
-                self._abandon(round_)
-                return False
-            context.run(self._run, round_, True)
-        return True
+                raise
+        contextvars.copy_context().run(self._run, round_, True)
 
     def _run(self, round_: Round, inline: bool) -> None:
         _running.set(round_)
-        with self._lock:
-            if round_.done:
-                return  # taken back before it began
-            round_.claimed = True
         outcome, error = None, None
+        handled = sys.exc_info()[1]  # by an inline caller: it and its frames are his
         try:
+            with self._lock:
+                if round_.done or round_.claimed:
+                    return  # taken back before it began
+                round_.claimed, round_.inline = True, inline
             outcome = self._work(round_)
         except RefreshError as exc:
             error = exc
         except BaseException as exc:
             error = RefreshError(
-                f"The renewal was cut short by {type(exc).__name__}. What is stored is intact."
-                " Try again."
+                f"A {type(exc).__name__} ended the renewal. What is stored is intact. Try again."
             )
-            error.__cause__ = exc
+            error.__cause__ = scrub(exc, handled)
             if inline and not isinstance(exc, Exception):
                 raise  # it is the caller's own Ctrl-C
         finally:
@@ -343,6 +319,8 @@ class Gate:
             elif error is not None:
                 if isinstance(error, LoginRequired):
                     self.current = None
+                elif self.current is None:
+                    self.current = round_.fallback
                 if round_.hold is not None:
                     self._held = (self.clock() + round_.hold, error)
             self._changed.notify_all()
@@ -350,9 +328,9 @@ class Gate:
 
     def _use_locked(self, current: Current | None) -> None:
         if self.current is not None:
-            self._spend_locked(self.current.token)
+            self.past.replaced(self.current.token)
         if current is not None:
-            self._spent.pop(current.token.fingerprint(), None)
+            self.past.forget(current.token)
         self.current = current
 
     def _abandon(self, round_: Round) -> None:
@@ -370,43 +348,52 @@ class Gate:
     def _await(self, round_: Round, deadline: float) -> Outcome | None:
         """The round's outcome; None if it was abandoned. Raises its error, or RefreshTimeout."""
         began = self.clock()
-        until = min(deadline, round_.deadline)
-        with self._lock:
-            round_.waiters += 1
-            self.waits += 1
-            try:
-                while not round_.done:
-                    left = until - self.clock()
-                    if left <= 0:
-                        raise RefreshTimeout(
-                            f"No new token after {self.clock() - began:.1f} s of waiting. The login"
-                            " is intact and the renewal goes on. Try again, or allow more time."
-                        )
-                    self._changed.wait(min(left, _LONGEST_WAIT))
-            finally:
-                round_.waiters -= 1
-                self.wait_seconds += self.clock() - began
-            if round_.error is not None:
-                raise round_.error.own_copy()
-            return round_.outcome
+        # Nobody waits for a round that has overrun its time already: what it calls hangs.
+        until = deadline if began < round_.deadline else began
+        try:
+            with self._lock:
+                round_.waiters += 1
+                self.waits += 1
+                try:
+                    while not round_.done:
+                        left = until - self.clock()
+                        if left <= 0:
+                            raise RefreshTimeout(
+                                f"No new token after {self.clock() - began:.1f} s of waiting; the"
+                                " renewal goes on. The login is intact. Try again later."
+                            )
+                        self._changed.wait(min(left, threading.TIMEOUT_MAX))
+                finally:
+                    round_.waiters -= 1
+                    self.wait_seconds += self.clock() - began
+        except RuntimeError as exc:  # Ctrl-C between giving the lock back and sleeping
+            raise exc.__context__ or exc from None
+        if round_.error is not None:
+            raise round_.error.own_copy()
+        return round_.outcome
 
-    def replace(self, current: Current | None, error: RefreshError | None = None) -> None:
-        """A login or a logout: use `current`, or fail with `error` until there is another.
+    def replace(self, change: Callable[[], Current | None], error: RefreshError | None) -> None:
+        """A login or a logout: use what `change` returns, or fail with `error`, if given.
 
-        Detaches the running round; its waiters ask again.
+        change: changes the store; runs without the lock. What it raises is
+            raised, and the token in use stays.
         """
-        with self._lock:
-            self._detach_locked()
-            self._use_locked(current)
-            self._held = None if error is None else (math.inf, error)
-
-    def reset_after_fork(self) -> None:
-        """In the child: nobody works here and nothing is locked."""
-        round_ = self._round
-        self._fresh_lock()
-        if round_ is not None:
-            round_.done = True
+        mine = Round(self, None, self.clock() + _LONGEST_CHANGE)
+        current, changed = None, False
+        try:
+            with self._lock:
+                self._detach_locked()
+                self._round = mine
+            current = change()
+            changed = True
+        finally:
+            with self._lock:
+                if self._round is mine:
+                    self._detach_locked()
+                if changed:
+                    self._use_locked(current)
+                    self._held = None if error is None else (math.inf, error)
 
     def __repr__(self) -> str:
         round_ = self._round
-        return f"<Gate {'idle' if round_ is None else round_!r}>"
+        return f"<Gate {'idle' if round_ is None else f'renewing, {round_.waiters} waiting'}>"

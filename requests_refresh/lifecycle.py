@@ -20,28 +20,23 @@ from typing import Any, Protocol
 
 from .errors import RefreshError
 
+_MOST_SIGNALS = 1000  # that an exit waits through; whatever else is wrong, it ends
+
 
 class Jobs:
     """The threads that work for one source, so that an exit can wait for them.
 
     clock: a monotonic clock. timeout: seconds; how long each is waited for.
-    start: starts a thread, or raises RuntimeError.
     """
 
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        timeout: float,
-        start: Callable[[Callable[[], None]], None],
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], timeout: float) -> None:
         self._clock = clock
         self._timeout = timeout
-        self._start = start
         self.reset()
 
     def reset(self) -> None:
         """Forget them all, as after a fork."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._ended = threading.Condition(self._lock)
         self._until: dict[object, float] = {}  # guarded by _lock
         self._threads: dict[object, int] = {}  # guarded by _lock
@@ -57,9 +52,12 @@ class Jobs:
         try:
             with self._lock:
                 self._until[job] = self._clock() + self._timeout
-            if _ending:  # looked at when the job is seen: the end waits for it, or we see the end
+            if _ending_since is not None:  # only now: either the end sees the job, or we the end
                 raise RuntimeError("the process is ending")
-            self._start(lambda: self._run(job, work))
+            # A daemon: one that hangs must not keep the process from ending.
+            threading.Thread(
+                target=self._run, args=(job, work), name="requests-refresh", daemon=True
+            ).start()
         except BaseException:
             with self._lock:
                 begun = job in self._threads  # Ctrl-C came after that
@@ -71,7 +69,8 @@ class Jobs:
     def counted(self) -> Iterator[None]:
         """What a thread does in here is waited for, one that `spawn` did not start too.
 
-        Raises RefreshError in a thread that the end of the process will not wait for.
+        In the main thread a first Ctrl-C is held back until it is done. Raises RefreshError in
+        a thread that the end of the process will not wait for.
         """
         with self._lock:
             known = threading.get_ident() in self._threads.values()
@@ -82,12 +81,13 @@ class Jobs:
         job = object()
         self._begin(job)
         try:
-            if _ending and threading.current_thread().daemon:
+            if _ending_since is not None and threading.current_thread().daemon:
                 raise RefreshError(
                     "The process is ending, and would end in the middle of a renewal. Nothing was"
                     " asked for, and the login is intact."
                 )
-            yield
+            with _signals_held_back():
+                yield
         finally:
             self._end(job)
 
@@ -136,13 +136,13 @@ class Forkable(Protocol):
 class Working(Forkable, Protocol):
     @property
     def _idle(self) -> bool: ...
-    def _let_work_end(self, began: float) -> None: ...
+    def _let_work_end(self, waited: float) -> None: ...
 
 
 _forkable: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 _working: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _seen_to_pid: int | None = None
-_ending = False  # from here on nobody waits for a new thread
+_ending_since: float | None = None  # nobody waits for a thread that starts later
 
 
 def watch(thing: Forkable) -> None:
@@ -167,7 +167,7 @@ def _see_to_the_end() -> None:
     Children of multiprocessing leave by os._exit, after a list of finalizers
     of their own, which is emptied when they start.
     """
-    global _seen_to_pid
+    global _seen_to_pid, _ending_since
     pid = os.getpid()
     if _seen_to_pid == pid:
         return
@@ -175,27 +175,30 @@ def _see_to_the_end() -> None:
     util = sys.modules.get("multiprocessing.util")
     if process is not None and util is not None and process.parent_process() is not None:
         util.Finalize(None, _let_work_end, exitpriority=100)
+        if util.is_exiting():  # it may be too late for that
+            _ending_since = time.monotonic()
     _seen_to_pid = pid
 
 
 def _let_work_end() -> None:
-    """Wait for what runs, until its deadline, through further Ctrl-C.
+    """Wait for what runs, until its deadline, through further Ctrl-C and other signals.
 
     From here on each caller does his own work: threads of his that are joined
     later, and exit handlers that come later, can still renew.
     """
-    global _ending
-    _ending = True
-    began = time.monotonic()
-    with _deaf_to_ctrl_c():
-        for reference in _working.valuerefs():
-            thing = reference()
-            while thing is not None and not thing._idle:
-                try:
-                    thing._let_work_end(began)
-                    break
-                except BaseException:  # raised by the handler of another signal: wait on
-                    continue
+    global _ending_since
+    for _ in range(_MOST_SIGNALS):
+        try:
+            if _ending_since is None:
+                _ending_since = time.monotonic()
+            with _deaf_to_ctrl_c():
+                for reference in _working.valuerefs():
+                    thing = reference()
+                    if thing is not None and not thing._idle:
+                        thing._let_work_end(time.monotonic() - _ending_since)
+            return
+        except BaseException:  # raised by the handler of a signal
+            continue
 
 
 @contextmanager
@@ -206,20 +209,46 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
     if handler is None:
         yield
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
 
 
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """In the main thread: the first of each that has a handler comes when this is over."""
+    handlers: dict[int, Any] = {}
+    came: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        signal.signal(number, handlers[number])  # who insists is heard
+
+    if threading.current_thread() is threading.main_thread():
+        both = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: handler for number, handler in both.items() if callable(handler)}
+    try:
+        for number in handlers:
+            signal.signal(number, note)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
 def _after_fork_in_child() -> None:
-    global _ending
-    _ending = False
+    global _ending_since
+    _ending_since = None
     for thing in list(_forkable.values()):
         thing._after_fork_in_child()
 
 
+# Twice: a signal that comes while the first is being called would take its place.
+atexit.register(_let_work_end)
 atexit.register(_let_work_end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

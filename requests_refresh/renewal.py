@@ -17,16 +17,19 @@ from __future__ import annotations
 import logging
 import math
 import random
+import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from .errors import (
+    ConfigurationError,
     LoginRequired,
     RefreshError,
+    RefreshRefused,
     RefreshTimeout,
     RefreshUnavailable,
     StoreConflict,
@@ -35,11 +38,13 @@ from .errors import (
 )
 from .gate import Gate, Round
 from .grants.failures import as_refresh_error, as_token
-from .stores.base import Replacing, TokenStore
+from .lifetimes import Lifetimes, time_for
+from .stores import MemoryStore
+from .stores.saving import Place
 from .tokens import Current, Outcome, Token
 
 log = logging.getLogger("requests_refresh")
-_T = TypeVar("_T")
+_random = random.SystemRandom()  # has no state that a fork could double
 
 _SLICE = 0.01  # seconds to ask for `exclusive` before looking at the store again
 _PAUSE = 0.05  # seconds to let the store wait for a change in between
@@ -48,6 +53,8 @@ _LOST_CALLS = 2  # of the provider in one round, where its answer was lost
 _LONGEST_PAUSE = 1.0  # seconds between two calls in one round; beyond, the round ends
 _LONGEST_BACKOFF = 60.0
 _LONGEST_RETRY_AFTER = 3600.0
+# After these it is known that the provider has taken no refresh token, or that it is dead.
+_NOTHING_SPENT = (LoginRequired, RefreshRefused, ConfigurationError)
 
 
 class Renewal:
@@ -62,48 +69,49 @@ class Renewal:
     def __init__(
         self,
         grant: Callable[[Token | None], Any],
-        store: TokenStore,
+        place: Place,
         identity: str,
         *,
         first: Token | None,
         relogin: Callable[[], Any] | None,
-        ahead: float | None,
-        leeway: float | None,
+        lifetimes: Lifetimes,
+        timeout: float,
         issued: Callable[[Token], None],
     ) -> None:
-        self.store = store
+        self.place = place
         self.first = first  # saved at the first use, if the store holds none
         self._grant = grant
         self._identity = identity
         self._relogin = relogin
-        self._ahead = ahead
-        self._leeway = leeway
+        self._lifetimes = lifetimes
         self._issued = issued
-        self._took = 0.0  # seconds of the last refresh
+        self._reserve = time_for(grant, timeout)
         self._failures = 0  # in a row, for the backoff
         self._outcome_unknown = False
         self._over: Token | None = None  # what the login ended with
-        self.unsaved: tuple[Token, Replacing] | None = None
-        self.give_up_saving_at = math.inf
 
     # -------------------------------------------------------------- a round
 
-    def work(self, round_: Round) -> Outcome:
-        """Do the round's work; raises RefreshError, with `round_.hold` set to the backoff."""
+    def work(self, round_: Round) -> Outcome | None:
+        """Do the round's work. None: too little of its time was left; begin another.
+
+        Raises RefreshError, with `round_.hold` set to the backoff.
+        """
+        handled = sys.exc_info()[1]  # by a caller who does the work himself: that is his
         try:
             outcome = self._renew(round_)
         except Exception as exc:
-            error = scrub(as_refresh_error(exc))
+            error = scrub(as_refresh_error(exc, handled), handled)
         else:
             self._failures = 0
             return outcome
-        if round_.held is None:
+        if round_.held is None and not round_.done:
             self._failures += 1
-            round_.hold = self._backoff(error)
+            round_.hold = self._backoff(error, round_)
         raise error
 
-    def _renew(self, round_: Round) -> Outcome:
-        stored = self.load()
+    def _renew(self, round_: Round) -> Outcome | None:
+        stored = self.place.load()
         adopted = self._adopted(stored, round_)
         if adopted is not None:
             return adopted
@@ -112,42 +120,56 @@ class Renewal:
             round_.held = None  # somebody has logged in since
         if round_.held is not None:
             raise round_.held.own_copy()
-        with ExitStack() as stack:
-            outcome = self._enter(stack, round_) or self._inside(round_)
+        exclusive = ExitStack()
+        try:
+            return self._enter(exclusive, round_) or self._inside(round_)
+        finally:
             try:
-                stack.close()
-            except Exception as exc:  # what was issued is saved, so it counts
+                exclusive.close()
+            except Exception as exc:  # what was done in there is done, so it counts
                 log.warning("%s: leaving exclusive failed: %s", self._identity, _name(exc))
-            return outcome
 
-    def _enter(self, stack: ExitStack, round_: Round) -> Outcome | None:
+    def _enter(self, exclusive: ExitStack, round_: Round) -> Outcome | None:
         """Enter `exclusive`, or find that somebody else has renewed meanwhile."""
         while True:
             left = round_.remaining()
-            try:
-                holder = self._call(self.store.exclusive, self._identity, min(_SLICE, left))
-                self._call(stack.enter_context, holder)
+            if self.place.enter_exclusive(exclusive, min(_SLICE, left)):
                 return None
-            except RefreshTimeout:
-                if left <= 0:
-                    raise
-            self._call(self.store.wait, self._identity, min(_PAUSE, round_.remaining()))
-            adopted = self._adopted(self.load(), round_)
+            if left <= 0:
+                raise RefreshTimeout(
+                    "Somebody else went on renewing this login, or on holding its place in the"
+                    " store, until the time was over. Nothing was changed. Try again."
+                )
+            self.place.wait(min(_PAUSE, round_.remaining()))
+            adopted = self._adopted(self.place.load(), round_)
             if adopted is not None:
                 return adopted
 
-    def _inside(self, round_: Round) -> Outcome:
+    def _inside(self, round_: Round) -> Outcome | None:
+        asked = False
         while True:
-            stored = self._load_or_put_first()
+            self.place.save_unsaved()
+            stored = self._load_or_put_first(round_)
             adopted = self._adopted(stored, round_)
             if adopted is not None:
                 return adopted
             if round_.done:  # the stored token is a new login's: not this round's to spend
-                raise RefreshError("A login or logout came in between. Ask again.")
+                raise _detached()
+            if round_.remaining() < self._reserve:
+                # An answer that we did not wait for would be lost, and the login with it.
+                if not asked:
+                    return None
+                raise RefreshTimeout(
+                    "The stored token went on changing until the time was over."
+                    " What is stored is intact. Try again."
+                )
+            asked = True
+            if stored is not None and stored.access_token is not None:
+                round_.fallback = Current(stored, -math.inf, -math.inf)
             base = stored
             used = self.gate.current
-            if stored is not None and used is not None and self.gate.is_spent(stored):
-                base = used.token  # a save of ours is still pending, or an older one came late
+            if stored is not None and used is not None and self.gate.past.has_replaced(stored):
+                base = used.token  # an old one came back, and its refresh token is used up
             try:
                 issued, sent = self._ask(partial(self._grant, base), base, round_)
             except LoginRequired as refusal:
@@ -157,48 +179,50 @@ class Renewal:
             if outcome is not None:
                 return outcome
             # somebody else's token is in the store: look again
-            if round_.remaining() <= 0:
-                raise RefreshTimeout(
-                    "The stored token went on changing until the time was over."
-                    " What is stored is intact. Try again."
-                )
 
     def _ask(
         self, call: Callable[[], Any], base: Token | None, round_: Round
     ) -> tuple[Token, float]:
-        """What the provider issues, and when it was asked, on the gate's clock."""
+        """What the provider issues, and when its life began, on the gate's clock."""
+        handled = sys.exc_info()[1]
         for calls in range(1, _CALLS + 1):
             sent, sent_at = self.gate.clock(), time.time()
             try:
                 issued = as_token(call(), base, sent_at)
-            except Exception as exc:
-                error = scrub(as_refresh_error(exc))
+            except BaseException as exc:
+                if not isinstance(exc, Exception):
+                    self._outcome_unknown = True
+                    if round_.inline:
+                        raise  # it is the caller's own Ctrl-C
+                error = scrub(as_refresh_error(exc, handled), handled)
             else:
-                self._took = self.gate.clock() - sent
+                self._lifetimes.took = self.gate.clock() - sent
                 self._outcome_unknown = False
-                return issued, sent
+                # A callable may return what it was given some time before.
+                return issued, sent - max(0.0, sent_at - (issued.issued_at or sent_at))
             if not isinstance(error, RefreshUnavailable):
                 # Rubbish, too, may have come after the provider took the refresh token.
-                self._outcome_unknown |= not isinstance(error, LoginRequired)
+                self._outcome_unknown |= not isinstance(error, _NOTHING_SPENT)
                 break
             self._outcome_unknown |= error.outcome_unknown
             pause = error.retry_after
             if pause is None:
-                pause = random.uniform(0.05, 0.1) * 2**calls
+                pause = _random.uniform(0.05, 0.1) * 2**calls
             most = _LOST_CALLS if error.outcome_unknown else _CALLS
-            if calls >= most or pause > min(_LONGEST_PAUSE, round_.remaining()):
+            left = round_.remaining() - self._reserve
+            if calls >= most or pause > min(_LONGEST_PAUSE, left):
                 break
-            time.sleep(pause)
+            time.sleep(max(0.0, pause))
         raise error
 
     def _refused(
         self, refusal: LoginRequired, stored: Token | None, round_: Round
     ) -> Outcome | None:
         """The login is over, says the provider. None: look again, there is another token."""
-        again = self.load()
+        again = self.place.load()
         if again is not None and not again.same_issue(stored):
             return None
-        if self._relogin is not None:
+        if self._relogin is not None and not round_.done:
             try:
                 issued, sent = self._ask(self._relogin, None, round_)
             except LoginRequired as exc:
@@ -211,7 +235,7 @@ class Renewal:
         self._over = stored
         try:
             if again is not None:
-                self._call(self.store.delete, self._identity, replacing=again)
+                self.place.delete(replacing=again)
         except StoreConflict:
             return None
         except StoreError as exc:
@@ -222,10 +246,11 @@ class Renewal:
                 "The outcome of the refresh before was unknown: its answer was lost, and the"
                 " provider may have replaced the refresh token then."
             )
-        if self.store.note:
-            notes.append(self.store.note)
-        refusal.args = (" ".join(notes),)
-        raise refusal
+        if self.place.store.note:
+            notes.append(self.place.store.note)
+        ended = refusal.own_copy()
+        ended.args = (" ".join(notes),)
+        raise ended
 
     def _without_refreshing(
         self, used: Current, again: Token, refusal: LoginRequired
@@ -238,7 +263,7 @@ class Renewal:
         )
         last = replace(used.token, refresh_token=None)
         try:
-            self._call(self.store.save, self._identity, last, replacing=again)
+            self.place.save(last, replacing=again)
         except StoreConflict:
             return None
         except StoreError as exc:
@@ -247,29 +272,46 @@ class Renewal:
 
     # ------------------------------------------------------------ the store
 
-    def save_login(self, token: Token) -> None:
+    def save_login(self, token: Token) -> Current:
         """Store a new login, whatever was there."""
-        self._call(self.store.save, self._identity, token)
-        self.first = self.unsaved = None
+        self.place.save(token)
+        self.first = self.place.unsaved = None
         self._failures, self._outcome_unknown = 0, False
+        return self._lifetimes.current(token)
 
     def forget(self) -> None:
         """Remove what is stored."""
-        self._call(self.store.delete, self._identity)
-        self.first = self.unsaved = None
+        unsaved, self.place.unsaved = self.place.unsaved, None  # first, or it is stored after
+        try:
+            self.place.delete()
+        except BaseException:
+            self.place.unsaved = unsaved
+            raise
+        self.first = None
 
-    def load(self) -> Token | None:
-        return self._call(self.store.load, self._identity)
+    def after_fork(self) -> None:
+        """In the child: two processes must not share a rotating refresh token."""
+        self.place.unsaved = None  # the parent goes on saving it
+        if not isinstance(self.place.store, MemoryStore):
+            return
+        current, first = self.gate.current, self.first
+        if current is not None:
+            last = replace(current.token, refresh_token=None)
+            self.gate.current = Current(last, current.dead_at, current.dead_at)
+        if first is not None:
+            alive = first.access_token is not None
+            self.first = replace(first, refresh_token=None) if alive else None
 
-    def _load_or_put_first(self) -> Token | None:
-        stored = self.load()
-        if stored is None and self.first is not None:
+    def _load_or_put_first(self, round_: Round) -> Token | None:
+        stored, first = self.place.load(), self.first
+        if stored is None and first is not None:
             try:
-                self._call(self.store.save, self._identity, self.first, replacing=None)
+                self.place.save(first, replacing=None)
             except StoreConflict:
-                stored = self.load()
+                stored = self.place.load()
             else:
-                stored = self.first
+                self._take_back_if_detached(first, round_)
+                stored = first
         self.first = None
         return stored
 
@@ -277,104 +319,30 @@ class Renewal:
         self, issued: Token, sent: float, base: Token | None, stored: Token | None, round_: Round
     ) -> Outcome | None:
         """Save what was issued. None: somebody else's token is there instead."""
+
+        def is_older(there: Token) -> bool:
+            return (
+                there.same_issue(base)
+                or there.same_issue(stored)
+                or self.gate.past.has_replaced(there)
+            )
+
         # A little before the deadline, so that those who wait until then still get it.
         give_up = self.gate.clock() + max(0.0, round_.remaining() * 0.95 - 0.1)
-        replacing, pause = stored, 0.01
-        while True:
-            try:
-                self._call(self.store.save, self._identity, issued, replacing=replacing)
-                self.unsaved = None
-                break
-            except StoreConflict:
-                problem: StoreError | None = None
-            except StoreError as exc:
-                problem = exc
-            try:
-                if problem is None:
-                    there = self.load()
-                    if there is not None and there.same_issue(issued):
-                        self.unsaved = None
-                        break  # the save before had come through, and its answer was lost
-                    if there is None and stored is not None and stored.refresh_token:
-                        raise LoginRequired(
-                            "The login was ended elsewhere while it was being refreshed. Log in"
-                            " again."
-                        )
-                    if there is not None and not there.same_issue(base):
-                        return None
-                    replacing = there
-                    continue
-            except StoreError as exc:
-                problem = exc
-            if self.gate.clock() >= give_up:
-                log.error(
-                    "%s: a new token could not be stored and is in memory only; still trying."
-                    " If this process ends before, the login may be lost: %s",
-                    self._identity,
-                    problem,
-                )
-                self.unsaved = issued, replacing
-                break
-            time.sleep(pause)
-            pause = min(1.0, pause * 2)
+        if not self.place.keep(issued, stored, is_older=is_older, give_up=give_up):
+            return None
+        if stored is None or stored.refresh_token is None:  # else a swap tells of a logout
+            self._take_back_if_detached(issued, round_)
         self._issued(issued)
-        return Outcome(self.current(issued, sent), refreshed=True)
+        return Outcome(self._lifetimes.current(issued, sent), refreshed=True)
 
-    def go_on_saving(self) -> None:
-        """Try to store what could not be stored, until it is, or no longer the newest."""
-        pause = 0.05
-        while (pending := self.unsaved) is not None:
-            if self.gate.clock() >= self.give_up_saving_at:
-                return
-            try:
-                token, replacing = pending
-                self._call(self.store.save, self._identity, token, replacing=replacing)
-            except StoreConflict:
-                log.warning("%s: another token was stored meanwhile; it counts", self._identity)
-            except StoreError:
-                time.sleep(pause)
-                pause = min(1.0, pause * 2)
-                continue
-            if self.unsaved is pending:
-                self.unsaved = None
-
-    def _call(self, method: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
-        """Call the store; whatever else it raises becomes a StoreError."""
-        try:
-            return method(*args, **kwargs)
-        except RefreshError:
-            raise
-        except Exception as exc:
-            error = StoreError(
-                f"{type(self.store).__name__} failed with {_name(exc)}. What it holds is as it"
-                " was. See whether it can be reached."
-            )
-            error.__cause__ = exc
-        raise scrub(error)
-
-    # ------------------------------------------------------------- the time
-
-    def current(self, token: Token, sent: float | None = None) -> Current:
-        """`token` with its moments on the gate's clock.
-
-        sent: when it was asked for, if just now: its life is then counted from
-        there by the monotonic clock. A stored time is a hint of another clock.
-        """
-        now = self.gate.clock()
-        if token.access_token is None:
-            return Current(token, -math.inf, -math.inf)
-        if token.expires_at is None:
-            return Current(token, math.inf, math.inf)
-        left = life = token.expires_at - time.time()
-        if token.issued_at is not None:
-            life = token.expires_at - token.issued_at
-            left = life - (now - sent) if sent is not None else min(left, life)
-        leeway = min(0.02 * life, 5.0) if self._leeway is None else self._leeway
-        ahead = self._ahead
-        if ahead is None:
-            ahead = max(min(0.1 * life, 300.0), 4 * self._took) * random.uniform(1, 4 / 3)
-        end = now + left
-        return Current(token, end - max(leeway, min(ahead, life / 2)), end - leeway)
+    def _take_back_if_detached(self, token: Token, round_: Round) -> None:
+        """What was put where nothing was must not bring a login back that has ended since."""
+        if round_.done:
+            self.place.unsaved = None
+            with suppress(StoreError):
+                self.place.delete(replacing=token)
+            raise _detached()
 
     def _adopted(self, stored: Token | None, round_: Round) -> Outcome | None:
         """`stored`, if it lives, is not what this round is to replace, and never went before."""
@@ -383,22 +351,26 @@ class Renewal:
             stored is None
             or stored.same_issue(round_.stale)
             or (used is not None and stored.same_issue(used.token))
-            or self.gate.is_spent(stored)
+            or self.gate.past.has(stored)
         ):
             return None
-        current = self.current(stored)
+        current = self._lifetimes.current(stored)
         return Outcome(current, refreshed=False) if self.gate.clock() < current.dead_at else None
 
-    def _backoff(self, error: RefreshError) -> float | None:
+    def _backoff(self, error: RefreshError, round_: Round) -> float | None:
         """Seconds for which to hold the next call back; None: not at all."""
         if isinstance(error, LoginRequired):
             return math.inf
-        if isinstance(error, RefreshTimeout):
-            return None
+        if isinstance(error, RefreshTimeout) and round_.remaining() <= 0:
+            return None  # the round has taken its time already
         longest = 2.0 if isinstance(error, StoreError) else _LONGEST_BACKOFF
-        pause = min(longest, 0.5 * 2.0 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
+        pause = min(longest, 0.5 * 2.0 ** min(self._failures, 10)) * _random.uniform(0.5, 1.0)
         asked = (isinstance(error, RefreshUnavailable) and error.retry_after) or 0.0
         return max(pause, min(asked, _LONGEST_RETRY_AFTER))
+
+
+def _detached() -> RefreshError:
+    return RefreshError("A login or logout came in between. Ask again.")
 
 
 def _name(exc: BaseException) -> str:

@@ -15,6 +15,7 @@ import io
 import itertools
 import time
 from collections.abc import Iterable, Iterator
+from http.client import HTTPMessage
 from typing import Any
 
 from requests import PreparedRequest, Response
@@ -42,10 +43,12 @@ class Body:
         body: Any = request.body
         self.to_send = body
         self._seeks = False
-        if body is None or isinstance(body, str) or _is_buffer(body):
+        if body is None or isinstance(body, str):
             pass
         elif _can_seek(request):
             self._seeks = True
+        elif _is_buffer(body) and not hasattr(body, "read"):
+            pass
         elif _is_iterable_again(body):
             self.to_send = _SameAgain(body)
         else:
@@ -61,6 +64,9 @@ class Body:
         try:
             if self._seeks:
                 rewind_body(self._request)
+                body: Any = self._request.body
+                if body.tell() != getattr(self._request, "_body_position", None):
+                    return False
             if isinstance(self.to_send, _SameAgain):
                 return self.to_send.begins_anew()
         except Exception:  # a closed file, a stream that cannot seek after all
@@ -70,9 +76,10 @@ class Body:
 
 def _is_buffer(body: Any) -> bool:
     try:
-        return bool(memoryview(body))
+        memoryview(body)
     except TypeError:
         return False
+    return True
 
 
 def _can_seek(request: PreparedRequest) -> bool:
@@ -146,8 +153,14 @@ class _KeptAside:
         if self.overflown:  # by urllib3, with max_retries
             raise OSError(_NOT_THE_SAME)
         yield from list(self._chunks)
-        for chunk in self._rest:
-            data = _as_bytes(chunk)
+        while True:
+            try:
+                data = _as_bytes(next(self._rest))
+            except StopIteration:
+                return
+            except BaseException:
+                self.overflown = True  # its end will look like an end
+                raise
             self._size += len(data)
             if self._size > self._limit:
                 self.overflown = True
@@ -164,7 +177,9 @@ def _blocks(body: Any) -> Iterator[Any]:
 
 def _as_bytes(chunk: Any) -> bytes:
     # A copy: the giver may fill the same buffer again. An int is no chunk.
-    return chunk.encode() if isinstance(chunk, str) else bytes(memoryview(chunk))
+    if isinstance(chunk, str):
+        return chunk.encode()
+    return bytes(chunk if isinstance(chunk, bytes) else memoryview(chunk))
 
 
 def release(response: Response, seconds: float) -> None:
@@ -208,7 +223,10 @@ def _read_bounded(raw: Any, seconds: float, data: bytearray) -> None:
             if left <= 0:
                 return
             sock.settimeout(left)
-            data += raw.read1(_LONGEST_REFUSAL - len(data), decode_content=False)
+            piece = raw.read1(_LONGEST_REFUSAL - len(data), decode_content=False)
+            if not piece:
+                return
+            data += piece
 
 
 def carry_cookies(refusals: Iterable[Response], request: PreparedRequest) -> str | None:
@@ -233,7 +251,8 @@ def carry_cookies(refusals: Iterable[Response], request: PreparedRequest) -> str
 def hand_on_cookies(refusal: Response, final: Response) -> None:
     """Let the session see the refusal's cookies, as far as the final response sets no others.
 
-    A session fills its jar from the raw header lines of the final response.
+    A session fills its jar from the header lines that the final response
+    came with, so these get new company.
     """
     earlier = getattr(getattr(refusal.raw, "_original_response", None), "msg", None)
     later = getattr(getattr(final.raw, "_original_response", None), "msg", None)
@@ -243,9 +262,14 @@ def hand_on_cookies(refusal: Response, final: Response) -> None:
     # A jar deletes at once and adds at the end: what was set again or deleted must not come first.
     again = {_cookie_of(line) for line in lines}
     before = [line for line in earlier.get_all("Set-Cookie") or [] if _cookie_of(line) not in again]
-    del later["Set-Cookie"]
-    for line in [*before, *lines]:
-        later["Set-Cookie"] = line
+    if before:
+        message = HTTPMessage()
+        for line in [*before, *lines]:
+            message["Set-Cookie"] = line
+        for name, value in later.items():
+            if name.lower() != "set-cookie":
+                message[name] = value
+        final.raw._original_response.msg = message
 
 
 def _cookie_of(line: str) -> tuple[str, ...]:

@@ -23,13 +23,16 @@ _TOKEN_SCHEMES = {"bearer", "dpop"}
 _LONGEST_CHALLENGE = 4096  # characters; what comes after is ignored
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_PART = re.compile(
-    rf"""[\s,]*(?:
-        (?P<name>{_NAME.pattern})[ \t]*=[ \t]*
-            (?: "(?P<quoted>(?:[^"\\]|\\.)*)" | (?P<plain>[^\s,"]*) )
-      | (?P<scheme>{_NAME.pattern})(?=[\s,]|$)
-      | .
-    )""",
+# Every piece matches at its first try, so reading a value takes time in line with its length.
+_PIECE = re.compile(
+    rf"""
+    (?P<name>{_NAME.pattern})
+        (?P<value>[ \t]*=[ \t]*
+            (?: "(?P<quoted>(?:[^"\\]|\\.)*)(?:"|\\?$) | (?P<plain>[^\s,"]*) )
+        )?
+    | "(?:[^"\\]|\\.)*(?:"|\\?$)
+    | .
+    """,
     re.VERBOSE | re.DOTALL,
 )
 
@@ -61,9 +64,9 @@ class HeaderScheme:
     def __init__(
         self, name: str, *, prefix: str | None = None, refused: Refused | None = None
     ) -> None:
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigurationError(f"{name!r} cannot be the name of a header.")
-        if prefix is not None and not _NAME.fullmatch(prefix):
+        if prefix is not None and not (isinstance(prefix, str) and _NAME.fullmatch(prefix)):
             raise ConfigurationError(f"{prefix!r} cannot be the prefix of a token in a header.")
         if refused is not None and not callable(refused):
             raise ConfigurationError("refused is not callable.")
@@ -120,14 +123,15 @@ def parse_challenges(value: str) -> list[tuple[str, dict[str, str]]]:
     what is malformed is passed over.
     """
     found: list[tuple[str, dict[str, str]]] = []
-    for part in _PART.finditer(value[:_LONGEST_CHALLENGE]):
-        if part["scheme"]:
-            found.append((part["scheme"].lower(), {}))
-        elif part["name"] and found:
-            text = part["plain"]
+    for piece in _PIECE.finditer(value[:_LONGEST_CHALLENGE]):
+        name = (piece["name"] or "").lower()
+        if name and piece["value"] is None:
+            found.append((name, {}))
+        elif name and found:
+            text = piece["plain"]
             if text is None:
-                text = re.sub(r"\\(.)", r"\1", part["quoted"], flags=re.DOTALL)
-            found[-1][1].setdefault(part["name"].lower(), text)
+                text = re.sub(r"\\(.)", r"\1", piece["quoted"], flags=re.DOTALL)
+            found[-1][1].setdefault(name, text)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,36 +21,49 @@ def require(condition: bool, problem: str) -> None:
 
 def as_login(token: Token | Mapping[str, Any] | str) -> Token:
     """The Token in what a user calls one: a Token, an OAuth reply or an access token."""
-    if not isinstance(token, Token):
-        return as_token(token, None, time.time())
-    if token.access_token is None and token.refresh_token is None:
-        raise ConfigurationError("This Token holds neither an access nor a refresh token.")
-    return token
+    try:
+        if not isinstance(token, Token):
+            kind = isinstance(token, (str, Mapping))
+            require(kind, "A login is a Token, an OAuth reply as a mapping, or an access token")
+            return as_token(token, None, time.time())
+        require(
+            token.access_token is not None or token.refresh_token is not None,
+            "This Token holds neither an access nor a refresh token",
+        )
+        return token
+    finally:
+        del token  # tracebacks with locals show no secret
 
 
 def check_settings(
+    *,
     grant: object,
     store: TokenStore | str | None,
     identity: object,
+    relogin: object,
     ahead: object,
     leeway: object,
+    background: object,
     timeout: object,
     strikes: Any,
-    hooks: tuple[object, ...],
+    on_refresh: object,
+    on_logout: object,
 ) -> TokenStore:
     """Raise ConfigurationError for the first setting that cannot be right; returns the store."""
     require(callable(grant), "grant is not callable")
     require(isinstance(identity, str) and bool(identity), "identity is not a non-empty string")
     for name, seconds in (("ahead", ahead), ("leeway", leeway)):
-        require(seconds is None or _is_seconds(seconds), f"{name} is not a number of seconds")
-    require(_is_seconds(timeout) and timeout != 0, "timeout is not a number of seconds above 0")
+        require(seconds is None or is_seconds(seconds), f"{name} is not a number of seconds")
+    require(is_seconds(timeout) and timeout != 0, "timeout is not a number of seconds above 0")
     if strikes is not None:
         pair = isinstance(strikes, (tuple, list)) and len(strikes) == 2
         require(
-            pair and isinstance(strikes[0], int) and strikes[0] > 0 and _is_seconds(strikes[1]),
+            pair and isinstance(strikes[0], int) and strikes[0] > 0 and is_seconds(strikes[1]),
             "strikes is not (how many, in how many seconds), nor None",
         )
-    for name, hook in zip(("relogin", "on_refresh", "on_logout"), hooks, strict=True):
+    require(isinstance(background, bool), "background is neither True nor False")
+    hooks = {"relogin": relogin, "on_refresh": on_refresh, "on_logout": on_logout}
+    for name, hook in hooks.items():
         require(hook is None or callable(hook), f"{name} is not callable")
     if store is None:
         return MemoryStore()
@@ -60,6 +73,8 @@ def check_settings(
     return store
 
 
-def _is_seconds(value: object) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and 0 <= value < math.inf  # type: ignore[operator]  # a number, says the line before
+def is_seconds(value: object) -> bool:
+    """Whether it is a number of seconds: finite, not negative, and no bool."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return 0 <= value < threading.TIMEOUT_MAX

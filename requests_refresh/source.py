@@ -10,21 +10,26 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from . import lifecycle
-from .errors import ConfigurationError, LoginRequired, RefreshError, RefreshLoop
-from .gate import Gate, Round, start_thread
+from .errors import ConfigurationError, LoginRequired, RefreshError, RefreshLoop, scrub
+from .gate import Gate, Round
+from .grants.failures import failure_of
+from .lifetimes import Lifetimes
 from .renewal import Renewal
-from .settings import as_login, check_settings, require
-from .stores import MemoryStore, TokenStore
+from .settings import as_login, check_settings, is_seconds, require
+from .stores import TokenStore
+from .stores.saving import Place
 from .strikes import Strikes
-from .tokens import Current, Outcome, Token
+from .tokens import Outcome, Token
 
 log = logging.getLogger("requests_refresh")
 
@@ -94,17 +99,8 @@ class TokenSource:
         on_refresh: Callable[[TokenSource, Token], object] | None = None,
         on_logout: Callable[[TokenSource, LoginRequired], object] | None = None,
     ) -> None:
-        store = check_settings(
-            grant,
-            store,
-            identity,
-            ahead,
-            leeway,
-            timeout,
-            strikes,
-            (relogin, on_refresh, on_logout),
-        )
-        self._settings = {  # what a pickle carries; the first token is a secret and does not
+        self.identity = identity  # first of all, as a traceback may show the repr of `self`
+        settings: dict[str, Any] = {  # what pickles carry; a first token is a secret and no part
             "grant": grant,
             "store": store,
             "identity": identity,
@@ -117,41 +113,47 @@ class TokenSource:
             "on_refresh": on_refresh,
             "on_logout": on_logout,
         }
-        self.identity = identity
-        self._grant = grant
-        self._store = store
+        handled = sys.exc_info()[1]
+        try:
+            settings["store"] = self._store = check_settings(**settings)
+            first = None if token is None else as_login(token)
+        except RefreshError as exc:
+            del settings
+            scrub(exc, handled)  # a token is a secret, and a store's URL may hold a password
+            raise
+        finally:
+            del store, token
+        self._settings = settings
         self._timeout = float(timeout)
         self._background = background
-        self._on_refresh = on_refresh
-        self._on_logout = on_logout
+        self._on_refresh, self._on_logout = on_refresh, on_logout
         self._clock: Callable[[], float] = lambda: time.monotonic()
         self._lock = threading.Lock()
+        self._changing = threading.Lock()  # over a login or logout, its store included
         self._counts = dict.fromkeys(("refreshes", "failures", "replays", "unreplayable"), 0)
-        self._warned_at = -math.inf
         self._strikes = Strikes(strikes, lambda: self._clock())
+        self._place = Place(self._store, identity, lambda: self._clock())
         self._renewal = Renewal(
             grant,
-            store,
+            self._place,
             identity,
-            first=None if token is None else as_login(token),
+            first=first,
             relogin=relogin,
-            ahead=ahead,
-            leeway=leeway,
+            lifetimes=Lifetimes(ahead, leeway, lambda: self._clock()),
+            timeout=self._timeout,
             issued=self._note_issued,
         )
-        self._jobs = lifecycle.Jobs(lambda: self._clock(), self._timeout, start_thread)
+        self._jobs = lifecycle.Jobs(lambda: self._clock(), self._timeout)
         self._gate = Gate(
             self._work,
             after=self._after,
             forbid=self._strikes.forbid,
             clock=lambda: self._clock(),
-            spawn=self._jobs.spawn,
+            spawn=self._spawn,
         )
         self._renewal.gate = self._gate
         self._key = uuid.uuid4().hex
         lifecycle.watch_work(self._key, self)
-
-    # ---------------------------------------------------------- the public
 
     def token(self, timeout: float | None = None) -> Token:
         """The current token, renewed first if it is dead. Never blocks while it lives.
@@ -161,10 +163,8 @@ class TokenSource:
         Raises LoginRequired, RefreshRefused, RefreshUnavailable, InvalidReply,
         StoreError or RefreshTimeout. Thread-safe.
         """
-        current = self._gate.current
-        if current is not None and self._clock() < current.ahead_at:
-            return current.token
-        return self._settle(self._deadline(timeout)).token
+        token = self._fresh()
+        return self._settle(self._deadline(timeout)).token if token is None else token
 
     def renew(self, stale: Token, timeout: float | None = None) -> Token:
         """A token in place of `stale`, which the API has refused. Blocks.
@@ -173,7 +173,9 @@ class TokenSource:
         that one is adopted. timeout and errors as for `token`, and RefreshLoop
         when too many just-issued tokens were refused. Thread-safe.
         """
-        require(isinstance(stale, Token), "renew needs the Token that was refused")
+        if not isinstance(stale, Token):
+            del stale  # tracebacks with locals show no secret
+            raise ConfigurationError("renew needs the Token that was refused.")
         return self._renew(stale, self._deadline(timeout)).token
 
     def login(self, token: Token | Mapping[str, Any] | str) -> None:
@@ -183,32 +185,40 @@ class TokenSource:
         Blocks for the store. Raises InvalidReply or StoreError, and then
         nothing has changed. Thread-safe.
         """
-        issue = as_login(token)
-        self._renewal.save_login(issue)
+        try:
+            issue = as_login(token)
+        finally:
+            del token  # tracebacks with locals show no secret
+        with self._changing:
+            self._gate.replace(lambda: self._renewal.save_login(issue), None)
         self._strikes.reset()
-        self._gate.replace(self._renewal.current(issue))
 
     def logout(self, revoke: bool = False) -> None:
         """Forget the token, here and in the store. Whoever asks for it gets LoginRequired.
 
         revoke: tell the provider, too (RFC 7009); only with a grant that has a
-        `revoke(token)`. Blocks for the store. Raises StoreError, or
-        ConfigurationError for a grant that cannot revoke; nothing has changed
-        then. Thread-safe.
+            `revoke(token)`.
+
+        Blocks for the store and the provider. Raises StoreError, or
+        ConfigurationError for a grant that cannot revoke, and nothing has
+        changed then; RefreshError if only the provider was not told. Thread-safe.
         """
-        revoker = getattr(self._grant, "revoke", None)
+        revoker = getattr(self._settings["grant"], "revoke", None)
         if revoke and revoker is None:
             raise ConfigurationError(
                 "This grant cannot revoke tokens. Nothing has changed. Call logout() without"
                 " revoke, or give the grant a revoke(token) method."
             )
-        stored = self._renewal.load() if revoke else None
-        self._renewal.forget()
-        self._gate.replace(
-            None, LoginRequired("The login was ended by logout(). Log in again, with login().")
-        )
-        if stored is not None and revoker is not None:
-            revoker(stored)
+        stored = self._place.load() if revoke else None
+        ended = LoginRequired("The login was ended by logout(). Log in again, with login().")
+        with self._changing:
+            self._gate.replace(self._renewal.forget, ended)
+        failure = None if stored is None or revoker is None else failure_of(revoker, stored)
+        if failure is not None:
+            raise RefreshError(
+                "The login is ended here, and the provider could not be told, so what it issued"
+                " may live on there until it expires. See __cause__."
+            ) from failure
 
     def close(self) -> None:
         """Let a running round and a pending save end; blocks for `timeout` seconds at most.
@@ -216,24 +226,21 @@ class TokenSource:
         For workers that leave by `os._exit`; an ordinary exit does it by
         itself. The source may be used again afterwards. Thread-safe.
         """
-        self._let_work_end(self._clock())
+        self._let_work_end(0.0)
 
     @property
     def stats(self) -> Stats:
         """What was done in this process so far. Does not block."""
-        gate = self._gate
         return Stats(
-            adoptions=gate.adoptions,
-            waits=gate.waits,
-            wait_seconds=gate.wait_seconds,
+            adoptions=self._gate.adoptions,
+            waits=self._gate.waits,
+            wait_seconds=self._gate.wait_seconds,
             strikes=self._strikes.count,
             **self._counts,
         )
 
     def __repr__(self) -> str:
         return f"<TokenSource {self.identity!r}>"
-
-    # --------------------------------------------------- for the adapter
 
     def _fresh(self) -> Token | None:
         """The current token, unless it is dead or near its end."""
@@ -245,7 +252,7 @@ class TokenSource:
     def _deadline(self, timeout: float | None) -> float:
         if timeout is None:
             timeout = self._timeout
-        require(timeout >= 0, "timeout is negative")
+        require(is_seconds(timeout), "timeout is not a number of seconds")
         return self._clock() + timeout
 
     def _settle(self, deadline: float, *, sure: bool = False) -> Outcome:
@@ -256,68 +263,66 @@ class TokenSource:
         started = gate.start(current.token, self._limit(), refused=False)
         if not (sure and not gate.holding()) and not (started and not self._background):
             return Outcome(current, refreshed=False)
-        try:
+        with suppress(RefreshError):
             return gate.get(current.token, deadline, self._limit(), refused=False, may_start=False)
-        except RefreshError:
-            if gate.current is None:  # logged out elsewhere
-                raise
-            return Outcome(current, refreshed=False)  # it lives: nobody notices
+        if gate.current is None:  # the login is over
+            return gate.get(None, deadline, self._limit())
+        return Outcome(current, refreshed=False)  # it lives: nobody notices
 
     def _for_request(self, deadline: float, *, sure: bool) -> Outcome:
         """As `_settle`; a dead token rather than an error: let the API decide about it."""
-        current = self._gate.current
-        dead = current is None or self._clock() >= current.dead_at
-        if current is not None and dead and self._gate.holding():
-            return Outcome(current, refreshed=False)
+        if self._gate.holding() and (last := self._in_use()) is not None:
+            return last
         try:
             return self._settle(deadline, sure=sure)
         except LoginRequired:
             raise
         except RefreshError:
-            current = self._gate.current
-            if current is None or current.token.access_token is None:
+            if (last := self._in_use()) is None:
                 raise
-            return Outcome(current, refreshed=False)
+            return last
+
+    def _in_use(self) -> Outcome | None:
+        """The token in use, dead or alive, if it can be sent at all."""
+        current = self._gate.current
+        if current is None or current.token.access_token is None:
+            return None
+        return Outcome(current, refreshed=False)
 
     def _renew(self, stale: Token, deadline: float, *, may_start: bool = True) -> Outcome:
         try:
             return self._gate.get(stale, deadline, self._limit(), may_start=may_start)
         except RefreshLoop as exc:
             if may_start:
-                self._warn_of_loop(exc)
+                self._strikes.warn(self.identity, exc)
             raise
 
     def _could_help(self, stale: Token, refreshed: bool) -> bool:
         """Whether `_renew` has a chance; refreshed: this request had its one refresh."""
         loop = self._gate.hopeless(stale, may_start=not refreshed)
         if loop is not None and not refreshed:
-            self._warn_of_loop(loop)
+            self._strikes.warn(self.identity, loop)
         return loop is None
 
     def _renew_without_waiting(self, stale: Token) -> None:
         self._count("unreplayable")
+        self._strikes.strike_if_young(stale)
         self._gate.start(stale, self._limit(), refused=True)
-
-    def _renewing_here(self) -> bool:
-        """Whether the caller is the grant of a running round of this source."""
-        return self._gate.within_round()
 
     def _prove(self, token: Token) -> None:
         if self._strikes.unproven is token:
             self._strikes.prove(token)
 
-    def _strike(self, token: Token) -> None:
-        self._strikes.strike(token)
-
     @property
     def _idle(self) -> bool:
-        return self._jobs.idle and self._renewal.unsaved is None
+        return self._jobs.idle and self._place.unsaved is None
 
-    def _let_work_end(self, began: float) -> None:
-        deadline = self._renewal.give_up_saving_at = began + self._timeout
+    def _let_work_end(self, waited: float) -> None:
+        deadline = self._place.give_up_at = self._clock() + self._timeout - waited
         self._jobs.wait(deadline)
-        self._renewal.go_on_saving()  # what no thread could be started for
-        self._renewal.give_up_saving_at = math.inf
+        self._place.go_on_saving()  # what no thread could be started for
+        if self._place.give_up_at == deadline:  # else another close() goes on
+            self._place.give_up_at = math.inf
 
     def _limit(self) -> float:
         return self._clock() + self._timeout
@@ -326,18 +331,17 @@ class TokenSource:
         with self._lock:
             self._counts[name] += 1
 
-    def _warn_of_loop(self, error: RefreshLoop) -> None:
-        """Once in each window."""
-        with self._lock:
-            now = self._clock()
-            if now - self._warned_at < self._strikes.window:
-                return
-            self._warned_at = now
-        log.warning("%s: %s", self.identity, error)
+    def _spawn(self, work: Callable[[], None]) -> None:
+        def job() -> None:
+            try:
+                work()
+            finally:  # whatever became of the round
+                if self._place.unsaved is not None and self._jobs.extend():
+                    self._place.go_on_saving()
 
-    # --------------------------------------------------- a round's work
+        self._jobs.spawn(job)
 
-    def _work(self, round_: Round) -> Outcome:
+    def _work(self, round_: Round) -> Outcome | None:
         with self._jobs.counted():
             return self._renewal.work(round_)
 
@@ -346,7 +350,7 @@ class TokenSource:
         self._count("refreshes")
 
     def _after(self, round_: Round) -> None:
-        """The outcome is public and the waiters are awake: log, call back, go on saving."""
+        """The outcome is public and the waiters are awake: log and call back."""
         outcome, error = round_.outcome, round_.error
         if outcome is not None and outcome.refreshed:
             log.info("%s: token refreshed", self.identity)
@@ -360,8 +364,6 @@ class TokenSource:
                 self._call_back(self._on_logout, error.own_copy())
             else:
                 log.warning("%s: no new token: %s", self.identity, error)
-        if self._renewal.unsaved is not None and self._jobs.extend():
-            self._renewal.go_on_saving()
 
     def _call_back(self, hook: Callable[..., object] | None, value: object) -> None:
         if hook is None:
@@ -370,8 +372,6 @@ class TokenSource:
             hook(self, value)
         except Exception:
             log.exception("%s: a callback failed; the outcome stands", self.identity)
-
-    # ------------------------------------------- copies, forks, the exit
 
     def __copy__(self) -> TokenSource:
         return self
@@ -383,28 +383,18 @@ class TokenSource:
         return _revive, (self._key, self._settings)
 
     def _after_fork_in_child(self) -> None:
-        self._lock = threading.Lock()
-        self._gate.reset_after_fork()
+        self._lock, self._changing = threading.Lock(), threading.Lock()
+        self._gate.reset()
         self._jobs.reset()
-        self._strikes.reset()
-        self._renewal.unsaved = None  # the parent goes on saving it
-        if isinstance(self._store, MemoryStore):
-            # Two processes must not share a rotating refresh token.
-            current, first = self._gate.current, self._renewal.first
-            if current is not None:
-                last = replace(current.token, refresh_token=None)
-                self._gate.current = Current(last, current.dead_at, current.dead_at)
-            if first is not None:
-                alive = first.access_token is not None
-                self._renewal.first = replace(first, refresh_token=None) if alive else None
+        self._strikes.after_fork()
+        self._renewal.after_fork()
 
 
 def _revive(key: str, settings: dict[str, Any]) -> TokenSource:
     """The source of a pickle: the very same one in its own process, else a new one."""
-    source = lifecycle.find(key)
+    source: TokenSource | None = lifecycle.find(key)
     if source is None:
         source = TokenSource(**settings)
         source._key = key
         lifecycle.watch_work(key, source)
-    assert isinstance(source, TokenSource)
     return source

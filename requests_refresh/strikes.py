@@ -8,6 +8,7 @@ accepted once, or that lived for a while, can be revoked honestly: no strike.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import deque
@@ -15,6 +16,8 @@ from collections.abc import Callable
 
 from .errors import RefreshLoop
 from .tokens import Token
+
+log = logging.getLogger("requests_refresh")
 
 
 class Strikes:
@@ -26,25 +29,35 @@ class Strikes:
 
     def __init__(self, limit: tuple[int, float] | None, clock: Callable[[], float]) -> None:
         self._limit = limit
-        self.window = 0.0 if limit is None else float(limit[1])  # seconds
+        self._window = 0.0 if limit is None else float(limit[1])  # seconds
         self._clock = clock
         #: The last token issued while no request has succeeded with it. Read without a lock.
         self.unproven: Token | None = None
+        self._last: Token | None = None  # the last token issued; guarded by _lock
+        self._issues = 0  # guarded by _lock
         self._since = -math.inf  # guarded by _lock
-        self._struck: deque[tuple[float, bytes]] = deque()  # guarded by _lock
-        self.reset()
+        self._struck: deque[tuple[float, bytes | int]] = deque()  # guarded by _lock
+        self._warned_at = -math.inf  # guarded by _lock
         self.count = 0  # guarded by _lock
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Forget all, and a lock that nobody will release."""
+        self._lock = threading.Lock()
+        self.reset()
 
     def reset(self) -> None:
-        """Forget all, as for a new login; and the lock, as after a fork."""
-        self._lock = threading.Lock()
-        self._struck.clear()
-        self.unproven = None
+        """Forget all, as for a new login."""
+        with self._lock:
+            self._struck.clear()
+            self.unproven = None
 
     def issued(self, token: Token) -> None:
         """Note that the provider has just issued `token`."""
         with self._lock:
-            self.unproven, self._since = token, self._clock()
+            self.unproven = self._last = token
+            self._since = self._clock()
+            self._issues += 1
 
     def prove(self, token: Token) -> None:
         """Note that a request succeeded with `token`."""
@@ -53,12 +66,23 @@ class Strikes:
                 self.unproven = None
 
     def strike(self, token: Token) -> None:
-        """Note that `token` was refused right after its issue; counts once for each token."""
-        mark = token.fingerprint()
+        """Note that `token` was refused right after its issue; counts once for each issue."""
         with self._lock:
+            # A provider may issue the same token again.
+            mark = self._issues if token.same_issue(self._last) else token.fingerprint()
             if all(mark != struck for _, struck in self._struck):
                 self._struck.append((self._clock(), mark))
                 self.count += 1
+
+    def strike_if_young(self, token: Token) -> None:
+        """Strike if it was issued so lately that a loop of such refusals would fill the window."""
+        if self._limit is None:
+            return
+        with self._lock:
+            young = self._clock() - self._since < self._window / self._limit[0]
+            young = young and token.same_issue(self._last)
+        if young:
+            self.strike(token)
 
     def forbid(self, stale: Token, alive: bool) -> RefreshLoop | None:
         """Why nothing may be refreshed because `stale` was refused, or None.
@@ -68,9 +92,8 @@ class Strikes:
         if self._limit is None:
             return None
         most, window = self._limit
-        # Just issued: so lately that a loop of such refusals would fill the window.
-        if stale.same_issue(self.unproven) and self._clock() - self._since < window / most:
-            self.strike(stale)
+        if stale.same_issue(self.unproven):
+            self.strike_if_young(stale)
         with self._lock:
             while self._struck and self._clock() - self._struck[0][0] >= window:
                 self._struck.popleft()
@@ -81,3 +104,12 @@ class Strikes:
             " new one does not help. The login is intact; nothing is refreshed until that time is"
             " over. See whether the path wants another scope or audience."
         )
+
+    def warn(self, identity: str, error: RefreshLoop) -> None:
+        """Log `error`, once in each window."""
+        with self._lock:
+            now = self._clock()
+            if now - self._warned_at < self._window:
+                return
+            self._warned_at = now
+        log.warning("%s: %s", identity, error)

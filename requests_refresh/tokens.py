@@ -20,6 +20,7 @@ from .errors import ConfigurationError, InvalidReply
 
 # What may never stand in a header or in UTF-8: C0, DEL, C1 and lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_PAST_KEPT = 256
 _LONGEST_LIFE = 1e12  # seconds; what is beyond is no lifetime but rubbish
 _DEEPEST = 32  # levels of nesting in an extra value; far below what any JSON library bears
 _KNOWN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
@@ -188,6 +189,38 @@ class Outcome:
     @property
     def token(self) -> Token:
         return self.current.token
+
+
+class Past:
+    """Which tokens went before, by their fingerprints; the oldest are forgotten. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._went: dict[bytes, bool] = {}  # whether it was replaced, not merely refused
+
+    def refused(self, token: Token) -> None:
+        """The API refused it. Its refresh token may be good."""
+        self._note(token.fingerprint(), False)
+
+    def replaced(self, token: Token) -> None:
+        """Another took its place, so its refresh token is used up."""
+        self._note(token.fingerprint(), True)
+
+    def forget(self, token: Token) -> None:
+        """It is in use again."""
+        self._went.pop(token.fingerprint(), None)
+
+    def has(self, token: Token) -> bool:
+        """Whether it was refused or replaced, and must not come back."""
+        return token.fingerprint() in self._went
+
+    def has_replaced(self, token: Token) -> bool:
+        """Whether its refresh token is used up."""
+        return self._went.get(token.fingerprint(), False)
+
+    def _note(self, mark: bytes, replaced: bool) -> None:
+        self._went[mark] = replaced or self._went.get(mark, False)
+        while len(self._went) > _PAST_KEPT:
+            self._went.pop(next(iter(self._went)), None)
 
 
 _FIELDS = tuple(Token.__dataclass_fields__)

@@ -23,7 +23,7 @@ LONGEST = 400  # lines of a file
 FLOORS: list[set[str]] = [
     {"errors"},
     {"lifecycle", "origins", "tokens"},
-    {"gate", "replay", "schemes", "stores", "strikes"},
+    {"gate", "lifetimes", "replay", "schemes", "stores", "strikes"},
     {"grants"},  # above the gate, for `remaining`
     {"renewal", "settings"},
     {"source"},

@@ -38,7 +38,7 @@ _NETWORK = (
 )
 
 
-def as_refresh_error(exc: Exception, handled: BaseException | None = None) -> RefreshError:
+def as_refresh_error(exc: BaseException, handled: BaseException | None = None) -> RefreshError:
     """The `RefreshError` that says what a grant's exception means for the login.
 
     exc: what the grant raised. RefreshErrors are returned as they are.
@@ -89,6 +89,16 @@ def shielded(work: Callable[[], Token]) -> Token | BaseException:
     return found.with_traceback(None)
 
 
+def failure_of(call: Callable[[Token], object], token: Token) -> RefreshError | None:
+    """What `call` fails with when it is handed `token`, with no secret on it; None: it does not."""
+    handled = sys.exc_info()[1]
+    try:
+        call(token)
+    except Exception as exc:
+        return as_refresh_error(exc, handled)
+    return None
+
+
 def is_for_later(status: int) -> bool:
     """True for the statuses that say: not now. They say nothing about the login."""
     return status in _FOR_LATER or status >= 500
@@ -131,15 +141,17 @@ def without_secrets(exc: BaseException, handled: BaseException | None = None) ->
         seen.append(one)
         todo += (one.__cause__, one.__context__)
         traceback.clear_frames(one.__traceback__)
-        if isinstance(one, requests.RequestException) and not isinstance(one, RefreshError):
+        if isinstance(one, requests.RequestException):
             one.request = one.response = None
+        if isinstance(one, UnicodeEncodeError):
+            one.object, one.args = "", ()
         if isinstance(one, (json.JSONDecodeError, requests.JSONDecodeError)):
             one.doc = ""
         if isinstance(one, UnicodeDecodeError):
             one.object, one.args = b"", one.args[:1]
 
 
-def _classified(exc: Exception) -> RefreshError:
+def _classified(exc: BaseException) -> RefreshError:
     name = type(exc).__name__
     if isinstance(exc, RefreshError):
         return exc
