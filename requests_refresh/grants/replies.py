@@ -9,6 +9,7 @@ is a firewall or a proxy speaking.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus
@@ -170,7 +171,7 @@ def quotable(text: object, secrets: Iterable[str]) -> str | None:
     forms = {form for secret in secrets for form in (_printable(secret), quote_plus(secret))}
     for form in sorted(forms, key=len, reverse=True):
         if form:
-            clean = clean.replace(form, "***")
+            clean = re.sub(re.escape(form), "***", clean, flags=re.IGNORECASE)
     clean = clean.strip()
     if len(clean) > _LONGEST_QUOTE:
         clean = clean[: _LONGEST_QUOTE - 3] + "..."
@@ -189,6 +190,8 @@ def _unquotable(reply: Reply, previous: Token | None, secrets: Iterable[str]) ->
 
 def _said(fields: Mapping[Any, Any], secrets: Iterable[str]) -> tuple[str | None, str | None]:
     """The error and its description, by the names that providers use."""
+    own = [fields.get("access_token"), fields.get("refresh_token")]
+    secrets = [*secrets, *(text for text in own if isinstance(text, str))]
     error = fields.get("error") or fields.get("code")
     description = fields.get("error_description") or fields.get("detail") or fields.get("message")
     return quotable(error, secrets), quotable(description, secrets)

@@ -145,7 +145,7 @@ def test_an_older_token_that_comes_back_is_replaced(make: Make) -> None:
     ],
 )
 def test_a_token_that_is_dead_when_it_is_issued_is_used(
-    make: Make, reply: dict[str, float], options: dict[str, float]
+    make: Make, reply: dict[str, float], options: dict[str, Any]
 ) -> None:
     """I12: where a clock or a reply is wrong the API decides, and no request refreshes anew."""
     provider = Provider({"access_token": "a", "refresh_token": "r", **reply})
@@ -208,7 +208,9 @@ def test_a_stored_token_that_looks_dead_is_sent_during_an_outage() -> None:
         assert outcome.token.access_token == reply["access_token"]
 
 
-def test_a_waiter_that_ctrl_c_catches_without_the_lock_gets_ctrl_c(make: Make) -> None:
+def test_a_waiter_that_ctrl_c_catches_without_the_lock_gets_ctrl_c(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """I3, I14: no RuntimeError in its place, and the lock stays with who has it."""
     hold = Hold()
     source = make(Provider(hold), token=dead())
@@ -221,10 +223,10 @@ def test_a_waiter_that_ctrl_c_catches_without_the_lock_gets_ctrl_c(make: Make) -
     bystander = threading.Thread(target=source.token)
     bystander.start()
     hold.wait()
-    real, changed.wait = changed.wait, interrupted
+    monkeypatch.setattr(changed, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         source.token()
-    changed.wait = real
+    monkeypatch.undo()
     hold.release.set()
     bystander.join(10)
     assert not bystander.is_alive()
