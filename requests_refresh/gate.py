@@ -301,7 +301,11 @@ class Gate:
             if inline and not isinstance(exc, Exception):
                 raise  # it is the caller's own Ctrl-C
         finally:
-            published = self._finish(round_, outcome, error)
+            try:
+                published = self._finish(round_, outcome, error)
+            except BaseException:  # a Ctrl-C, while an inline caller waited for the lock
+                self._finish(round_, outcome, error)
+                raise
         if published:
             self._after(round_)
 
@@ -310,7 +314,7 @@ class Gate:
         with self._lock:
             if round_.done:
                 return False
-            round_.done, round_.outcome, round_.error = True, outcome, error
+            round_.outcome, round_.error = outcome, error
             self._round = None
             if outcome is not None:
                 self._use_locked(outcome.current)
@@ -323,6 +327,7 @@ class Gate:
                     self.current = round_.fallback
                 if round_.hold is not None:
                     self._held = (self.clock() + round_.hold, error)
+            round_.done = True  # last, so that it can be tried again
             self._changed.notify_all()
             return True
 

@@ -184,7 +184,7 @@ class Renewal:
         self, call: Callable[[], Any], base: Token | None, round_: Round
     ) -> tuple[Token, float]:
         """What the provider issues, and when its life began, on the gate's clock."""
-        handled = sys.exc_info()[1]
+        handled, lost = sys.exc_info()[1], 0
         for calls in range(1, _CALLS + 1):
             sent, sent_at = self.gate.clock(), time.time()
             try:
@@ -208,9 +208,9 @@ class Renewal:
             pause = error.retry_after
             if pause is None:
                 pause = _random.uniform(0.05, 0.1) * 2**calls
-            most = _LOST_CALLS if error.outcome_unknown else _CALLS
+            lost += error.outcome_unknown
             left = round_.remaining() - self._reserve
-            if calls >= most or pause > min(_LONGEST_PAUSE, left):
+            if calls == _CALLS or lost == _LOST_CALLS or pause > min(_LONGEST_PAUSE, left):
                 break
             time.sleep(max(0.0, pause))
         raise error
@@ -278,6 +278,11 @@ class Renewal:
         self.first = self.place.unsaved = None
         self._failures, self._outcome_unknown = 0, False
         return self._lifetimes.current(token)
+
+    def newest(self) -> Token | None:
+        """What this login was issued last, stored or not."""
+        unsaved = self.place.unsaved
+        return unsaved[0] if unsaved is not None else self.place.load() or self.first
 
     def forget(self) -> None:
         """Remove what is stored."""

@@ -149,7 +149,7 @@ class TokenSource:
             after=self._after,
             forbid=self._strikes.forbid,
             clock=lambda: self._clock(),
-            spawn=self._spawn,
+            spawn=self._jobs.spawn,
         )
         self._renewal.gate = self._gate
         self._key = uuid.uuid4().hex
@@ -209,11 +209,11 @@ class TokenSource:
                 "This grant cannot revoke tokens. Nothing has changed. Call logout() without"
                 " revoke, or give the grant a revoke(token) method."
             )
-        stored = self._place.load() if revoke else None
+        newest = self._renewal.newest() if revoke else None
         ended = LoginRequired("The login was ended by logout(). Log in again, with login().")
         with self._changing:
             self._gate.replace(self._renewal.forget, ended)
-        failure = None if stored is None or revoker is None else failure_of(revoker, stored)
+        failure = None if newest is None or revoker is None else failure_of(revoker, newest)
         if failure is not None:
             raise RefreshError(
                 "The login is ended here, and the provider could not be told, so what it issued"
@@ -331,19 +331,18 @@ class TokenSource:
         with self._lock:
             self._counts[name] += 1
 
-    def _spawn(self, work: Callable[[], None]) -> None:
-        def job() -> None:
-            try:
-                work()
-            finally:  # whatever became of the round
-                if self._place.unsaved is not None and self._jobs.extend():
-                    self._place.go_on_saving()
-
-        self._jobs.spawn(job)
-
     def _work(self, round_: Round) -> Outcome | None:
-        with self._jobs.counted():
-            return self._renewal.work(round_)
+        try:
+            with self._jobs.counted():
+                return self._renewal.work(round_)
+        finally:  # whatever becomes of the round and its callbacks
+            if self._place.unsaved is not None:
+                with suppress(RuntimeError):  # no thread: close() and the exit see to it
+                    self._jobs.spawn(self._go_on_saving)
+
+    def _go_on_saving(self) -> None:
+        self._jobs.extend()
+        self._place.go_on_saving()
 
     def _note_issued(self, token: Token) -> None:
         self._strikes.issued(token)

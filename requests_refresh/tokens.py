@@ -342,7 +342,7 @@ def _is_json(name: object, value: object) -> bool:
     if not isinstance(name, str) or _UNSAFE.search(name) or _is_deep(value, _DEEPEST):
         return False
     try:
-        json.dumps(value, allow_nan=False).encode()
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError):
         return False
     return True

@@ -15,6 +15,7 @@ from requests_refresh import (
     MemoryStore,
     RefreshError,
     RefreshLoop,
+    RefreshUnavailable,
     StoreError,
     Token,
     TokenSource,
@@ -284,3 +285,48 @@ def test_a_failed_revocation_says_what_is_done(make: Make) -> None:
     assert isinstance(caught.value.__cause__, RefreshError)
     with pytest.raises(LoginRequired):
         source.token()
+
+
+def test_the_newest_token_is_what_is_revoked(make: Make) -> None:
+    """What the store could not take, or was never asked to take, is revoked all the same."""
+    revoked: list[Token] = []
+
+    class Revoking(Provider):
+        def revoke(self, token: Token) -> None:
+            revoked.append(token)
+
+    make(Revoking(), token="never used").logout(revoke=True)
+    source = make(Revoking(), token=login())
+    newest = Token("newest", refresh_token="r")
+    source.token()
+    source._place.unsaved = newest, login(), newest.same_issue
+    source.logout(revoke=True)
+    assert [token.access_token for token in revoked] == ["never used", "newest"]
+
+
+def test_a_lost_answer_is_asked_for_once_more_after_other_trouble(make: Make) -> None:
+    """I8: what could not be reached before does not use up the second try."""
+    provider = Provider(RefreshUnavailable("1"), RefreshUnavailable("2", outcome_unknown=True))
+    assert make(provider, token=dead()).token().access_token == "a3"
+
+
+def test_a_callback_that_hangs_does_not_stop_the_save(make: Make) -> None:
+    """I7: what is in memory only is saved as soon as the store is back."""
+    store, hang = Fickle(), threading.Event()
+    source = TokenSource(
+        Provider(), store, token=dead(), on_refresh=lambda *_: hang.wait(10), timeout=0.3
+    )
+    store.after_save = lambda: store.before.__setitem__("save", Down())  # the first is the token=
+    source.token(timeout=10)
+    assert source._place.unsaved is not None
+    store.before.clear()
+    store.after_save = lambda: None
+    wait_until(lambda: source._place.unsaved is None)
+    assert not hang.is_set()
+    hang.set()
+
+
+def test_a_lone_surrogate_is_left_out() -> None:
+    """I7: what a store that writes UTF-8 could not keep does not cost the token."""
+    token = Token.from_reply({"access_token": "a", "bad": "\ud800", "good": "\u0416"})
+    assert dict(token.extra) == {"good": "\u0416"}
