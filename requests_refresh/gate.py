@@ -27,9 +27,9 @@ issues is stored (I7). Where no thread can be started, the caller does the work.
 
 **Every waiter ends** (I3). A waiter sleeps on `_changed` in a loop that looks at
 its own round, and `done` is set under the lock that `wait` gives back: stray
-wake-ups do no harm and none is lost. It ends when its round is done or when a
-deadline is over, its own or the round's. A round whose thread did not come into
-being (Ctrl-C in between) is *abandoned*: its waiters ask again, one starts anew.
+wake-ups do no harm and none is lost. It ends with its round or at its deadline;
+for a round that has overrun its own nobody begins to wait. One whose thread did
+not come into being (Ctrl-C in between) is *abandoned*: its waiters ask again.
 Each reads the outcome of the round it waited for, and gets an error of its own.
 
 **A login or logout** takes the place of a round while it changes the store, so
@@ -267,9 +267,8 @@ class Gate:
         return self._forbid(stale, alive)
 
     def _holding_locked(self) -> RefreshError | None:
-        if self._held is None or self.clock() >= self._held[0]:
-            return None
-        return self._held[1]
+        held = self._held
+        return None if held is None or self.clock() >= held[0] else held[1]
 
     def _launch(self, round_: Round, inline: bool) -> None:
         context = contextvars.copy_context()
@@ -283,13 +282,13 @@ class Gate:
 
     def _run(self, round_: Round, inline: bool) -> None:
         _running.set(round_)
-        outcome, error = None, None
+        outcome, error, mine = None, None, False
         handled = sys.exc_info()[1]  # by an inline caller: it and its frames are his
         try:
             with self._lock:
                 if round_.done or round_.claimed:
-                    return  # taken back before it began
-                round_.claimed, round_.inline = True, inline
+                    return  # taken back before it began, or begun in two threads
+                mine, round_.claimed, round_.inline = True, True, inline
             outcome = self._work(round_)
         except RefreshError as exc:
             error = exc
@@ -302,7 +301,7 @@ class Gate:
                 raise  # it is the caller's own Ctrl-C
         finally:
             try:
-                published = self._finish(round_, outcome, error)
+                published = mine and self._finish(round_, outcome, error)
             except BaseException:  # a Ctrl-C, while an inline caller waited for the lock
                 self._finish(round_, outcome, error)
                 raise
@@ -314,17 +313,14 @@ class Gate:
         with self._lock:
             if round_.done:
                 return False
-            round_.outcome, round_.error = outcome, error
-            self._round = None
+            round_.outcome, round_.error, self._round = outcome, error, None
             if outcome is not None:
                 self._use_locked(outcome.current)
                 self._held = None
                 self.adoptions += not outcome.refreshed and round_.stale is not None
             elif error is not None:
-                if isinstance(error, LoginRequired):
-                    self.current = None
-                elif self.current is None:
-                    self.current = round_.fallback
+                over = isinstance(error, LoginRequired)
+                self.current = None if over else self.current or round_.fallback
                 if round_.hold is not None:
                     self._held = (self.clock() + round_.hold, error)
             round_.done = True  # last, so that it can be tried again

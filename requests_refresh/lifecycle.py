@@ -2,6 +2,13 @@
 
 What is registered here is told in a child after a fork, and may end its work
 before the process ends. Held weakly: nobody is kept alive by it.
+
+An exit waits for the work that runs until its time is over, whatever signals
+come meanwhile. From then on no thread is started: who asks does the work
+himself, and a daemon thread, for which nothing waits any more, is refused. So
+no refresh token is spent that the end of the process could lose (I7). That
+goes for the main process and for children, those of multiprocessing too; only
+os._exit and what kills outright get past it.
 """
 
 from __future__ import annotations
