@@ -1,0 +1,65 @@
+"""The gate under every schedule of three threads with at most three preemptions."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from .pieces import Rules
+from .scenarios import (
+    SCENARIOS,
+    Scenario,
+    alone_and_impatient,
+    failing_login,
+    impatient,
+    login_of_a_dead_token,
+    one_expiry,
+    too_late,
+)
+from .scheduler import explore
+
+LARGE = {failing_login, login_of_a_dead_token, too_late}  # the third preemption is for the long run
+
+
+def name(scenario: Scenario) -> str:
+    return scenario.__name__
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=name)
+def test_every_schedule(scenario: Scenario) -> None:
+    """I1 to I5 hold in every schedule of each scenario; `SCENARIOS` says what it shows."""
+    report = explore(scenario, Rules(2 if scenario in LARGE else 3))
+    print(f"{name(scenario)}: {report}. {SCENARIOS[scenario]}")
+    assert report.whole
+
+
+@pytest.mark.parametrize("scenario", [impatient, alone_and_impatient], ids=name)
+def test_time_may_pass_at_any_moment(scenario: Scenario) -> None:
+    """I5: deadlines hold where time goes on while threads can run."""
+    print(f"{name(scenario)}: {explore(scenario, Rules(1, time=True))}")
+
+
+def test_waiters_may_wake_astray() -> None:
+    """I3: a waiter that wakes for no reason goes back to sleep until its round is done."""
+    print(explore(one_expiry, Rules(3, stray=True)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=name)
+def test_five_preemptions_and_stray_wake_ups(scenario: Scenario) -> None:
+    """I1 to I5 hold with five preemptions, stray wake-ups counted among them."""
+    print(f"{name(scenario)}: {explore(scenario, Rules(5, stray=True))}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", [impatient, alone_and_impatient], ids=name)
+def test_time_may_pass_and_waiters_wake_astray(scenario: Scenario) -> None:
+    """I5: deadlines hold where time goes on and waiters wake for no reason."""
+    print(f"{name(scenario)}: {explore(scenario, Rules(3, time=True, stray=True))}")
+
+
+@pytest.mark.long
+def test_five_callers() -> None:
+    """I1: five callers refused with one token make one call."""
+    print(explore(partial(one_expiry, names="abcde"), Rules(4, stray=True)))
