@@ -32,7 +32,7 @@ def origin_of(url: str | None) -> Origin | None:
         return None
     if not host:
         return None
-    return parts.scheme, host, port or _PORTS.get(parts.scheme)  # urllib3 takes 0 for none, too
+    return parts.scheme, host, _PORTS.get(parts.scheme) if port is None else port
 
 
 def require_private(url: str, what: str) -> None:

@@ -279,10 +279,16 @@ def test_a_session_without_a_token_says_login(mount: Mount) -> None:
         assert wire.requests == []
 
 
-def test_a_response_knows_its_adapter(server: AuthServer, mount: Mount) -> None:
+@pytest.mark.parametrize("inner", [None, HTTPAdapter()], ids=["alone", "inner"])
+def test_a_response_knows_its_adapter(
+    inner: HTTPAdapter | None, server: AuthServer, mount: Mount
+) -> None:
     """response.connection is the adapter, so that who sends again by it sends with a token."""
-    session = mount(server.source(), server.api)
+    session = mount(server.source(), server.api, inner=inner)
     response: Any = session.get(server.api, timeout=10)
     assert response.connection is session.get_adapter(server.api)
     again = response.connection.send(response.request.copy(), timeout=10)
     assert again.status_code == 200
+    assert again.content
+    if inner is not None:
+        inner.close()

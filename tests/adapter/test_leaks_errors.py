@@ -220,18 +220,21 @@ def test_an_inner_that_raises_for_status(mount: Mount) -> None:
 def test_what_the_caller_was_handling_keeps_its_locals(mount: Mount) -> None:
     """An exception that was being handled when send was called is the caller's, frames and all."""
 
+    own = requests.Request("GET", "http://a.test/").prepare()
+
     def fails() -> None:
         mine = "still here"
-        raise LookupError(mine)
+        raise requests.ConnectionError(mine, request=own)
 
     with Wire(answering(lambda request: RESET)) as wire:
         session = mount(source(), wire.url)
         try:
             fails()
-        except LookupError as exc:
+        except requests.ConnectionError as exc:
             handled = exc
             error = raising(lambda: session.get(wire.url, timeout=5), requests.ConnectionError)
     assert handled in list(chain(error))
+    assert handled.request is own
     (*_, last) = frames(handled.__traceback__)
     assert last.f_locals["mine"] == "still here"
     assert_silent(*in_error(error))

@@ -206,7 +206,7 @@ def test_an_international_name_is_compared_as_it_is_sent() -> None:
 
 
 def test_default_ports_are_filled_in() -> None:
-    """No port, an empty one, and the default are the same origin; port 0 is none to urllib3."""
+    """No port, an empty one, and the default are the same origin; requests takes 0 for none."""
     for url in (
         "https://a.example",
         "https://a.example:/",

@@ -152,6 +152,24 @@ def test_an_adopted_token_that_is_refused_too(mount: Mount) -> None:
     assert tokens.stats.replays == 2
 
 
+def test_three_sends_at_most(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I12: also where somebody logs in anew during each wait, the third answer is the answer."""
+    issuer = Issuer()
+    tokens = TokenSource(issuer, token="old")
+    real, logins = tokens._renew, iter(range(1, 9))
+
+    def renew(stale: Token, deadline: float, *, may_start: bool = True) -> Any:
+        tokens.login(f"login-{next(logins)}")
+        return real(stale, deadline, may_start=may_start)
+
+    monkeypatch.setattr(tokens, "_renew", renew)
+    with Wire(answering(lambda request: REFUSED)) as wire:
+        session = mount(tokens, wire.url)
+        assert session.get(wire.url, timeout=10).status_code == 401
+        assert [request.token for request in wire.requests] == ["old", "login-1", "login-2"]
+    assert issuer.calls == 0
+
+
 def test_an_adopted_token_that_is_refused_gets_one_refresh(mount: Mount) -> None:
     """The same with an API that takes the refreshed one."""
     store = MemoryStore()
