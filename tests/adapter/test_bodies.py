@@ -15,7 +15,7 @@ from requests_refresh.testing import AuthServer
 
 from .bodies import KINDS, Again, Kind, Progress, opened
 from .conftest import Mount
-from .helpers import Issuer
+from .support import Issuer
 from .wire import OK, REFUSED, Connection, Request, Wire, taking
 
 DATA = b"".join(b"%06x" % n for n in range(40_000))  # no part of it repeats

@@ -12,7 +12,7 @@ from requests_refresh import LoginRequired, RefreshUnavailable, TokenSource
 from requests_refresh.testing import AuthServer, Fault
 
 from .conftest import Mount
-from .helpers import Crowd, Issuer, advance, crowd, wait_until
+from .support import Crowd, Issuer, advance, crowd, wait_until
 from .wire import OK, REFUSED, Connection, Wire
 
 

@@ -13,7 +13,7 @@ from requests_refresh import TokenSource
 from requests_refresh.testing import AuthServer, Fault
 
 from .conftest import Mount
-from .helpers import Crowd, Issuer
+from .support import Crowd, Issuer
 from .wire import OK, REFUSED, Request, Wire, answering, reply, taking
 
 

@@ -15,7 +15,7 @@ from requests_refresh import Bearer, RefreshTimeout, Token, TokenSource, anonymo
 from requests_refresh.testing import AuthServer, Fault
 
 from .conftest import Mount
-from .helpers import Crowd, Issuer, crowd
+from .support import Crowd, Issuer, crowd
 from .wire import OK, PATIENCE, PEM, REFUSED, Connection, Wire, reply, taking
 
 CHALLENGE = 'WWW-Authenticate: Bearer error="invalid_token"'

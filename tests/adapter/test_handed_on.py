@@ -11,7 +11,7 @@ import requests
 from requests_refresh import LoginRequired, RefreshUnavailable, Token, TokenSource
 
 from .conftest import Mount
-from .helpers import Issuer
+from .support import Issuer
 from .wire import REFUSED, Wire, reply, taking
 
 BODY = b'{"error": "invalid_token"}'

@@ -15,7 +15,7 @@ from requests_refresh import ConfigurationError, LoginRequired, RefreshAdapter, 
 from requests_refresh.testing import AuthServer
 
 from .conftest import Mount
-from .helpers import Issuer
+from .support import Issuer
 from .wire import OK, RESET, Connection, Wire, answering, reply, taking
 
 

@@ -14,7 +14,7 @@ from requests_refresh import LoginRequired, RefreshUnavailable, Token, TokenSour
 from requests_refresh.testing import AuthServer, Fault
 
 from .conftest import Mount
-from .helpers import Crowd, Issuer, advance, wait_until
+from .support import Crowd, Issuer, advance, wait_until
 from .wire import REFUSED, Wire, answering, taking
 
 

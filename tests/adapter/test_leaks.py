@@ -16,8 +16,8 @@ from requests_refresh import HeaderScheme, RefreshAdapter, Token, TokenSource
 from requests_refresh.testing import AuthServer, Fault
 
 from .conftest import Mount
-from .helpers import Issuer
 from .leaks import ACCESS, CANARY, REFRESH, SECRET, assert_silent, in_response
+from .support import Issuer
 from .wire import OK, RESET, Request, Wire, answering, reply
 
 

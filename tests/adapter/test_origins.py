@@ -12,7 +12,7 @@ import requests
 from requests_refresh import ConfigurationError, HeaderScheme, RefreshAdapter, TokenSource
 
 from .conftest import Mount
-from .helpers import Issuer
+from .support import Issuer
 from .wire import OK, PEM, Request, Wire, answering, reply
 
 

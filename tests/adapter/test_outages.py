@@ -12,7 +12,7 @@ from requests_refresh import LoginRequired, RefreshTimeout, RefreshUnavailable, 
 from requests_refresh.testing import AuthServer, Fault
 
 from .conftest import Mount
-from .helpers import Crowd, advance, crowd, wait_until
+from .support import Crowd, advance, crowd, wait_until
 
 OUTAGES: dict[str, Fault] = {
     "503": Fault(status=503),

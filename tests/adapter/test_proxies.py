@@ -13,7 +13,7 @@ import requests
 from requests_refresh import TokenSource, anonymous
 
 from .conftest import Mount
-from .helpers import Issuer
+from .support import Issuer
 from .wire import OK, PEM, Connection, Wire, answering, reply, taking
 
 

@@ -20,7 +20,7 @@ from requests_refresh.schemes import needs_new_token, parse_challenges
 from requests_refresh.testing import AuthServer
 
 from .conftest import Mount
-from .helpers import Issuer
+from .support import Issuer
 from .wire import OK, Request, Wire, answering, reply
 
 RENEWS = {

@@ -13,7 +13,7 @@ from requests_refresh import LoginRequired, MemoryStore, Token, TokenSource
 from requests_refresh.testing import AuthServer, Fault
 
 from .conftest import Mount
-from .helpers import Crowd, Issuer, advance, crowd, wait_until
+from .support import Crowd, Issuer, advance, crowd, wait_until
 from .wire import OK, REFUSED, Connection, Request, Wire, answering, taking
 
 
