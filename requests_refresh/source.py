@@ -243,7 +243,6 @@ class TokenSource:
         return f"<TokenSource {self.identity!r}>"
 
     def _fresh(self) -> Token | None:
-        """The current token, unless it is dead or near its end."""
         current = self._gate.current
         if current is not None and self._clock() < current.ahead_at:
             return current.token
@@ -259,7 +258,10 @@ class TokenSource:
         """A token for a request to begin with; sure: not one in its last part, if possible."""
         gate, current = self._gate, self._gate.current
         if current is None or self._clock() >= current.dead_at:
-            return gate.get(None, deadline, self._limit())
+            outcome = gate.get(None, deadline, self._limit())
+            current = outcome.current
+            if outcome.refreshed or self._clock() < current.ahead_at:
+                return outcome
         started = gate.start(current.token, self._limit(), refused=False)
         if not (sure and not gate.holding()) and not (started and not self._background):
             return Outcome(current, refreshed=False)
@@ -372,11 +374,10 @@ class TokenSource:
         except Exception:
             log.exception("%s: a callback failed; the outcome stands", self.identity)
 
-    def __copy__(self) -> TokenSource:
+    def __deepcopy__(self, memo: object = None) -> TokenSource:
         return self
 
-    def __deepcopy__(self, memo: object) -> TokenSource:
-        return self
+    __copy__ = __deepcopy__
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self._key, self._settings)

@@ -192,3 +192,12 @@ def test_a_login_without_an_access_token_sends_none(mount: Mount) -> None:
             with pytest.raises(RefreshUnavailable):
                 session.get(wire.url, timeout=10)
     assert wire.requests == []
+
+
+def test_a_one_shot_body_as_the_first_request_waits_too(mount: Mount) -> None:
+    """I11: also where the token near its end has only just come out of the store."""
+    tokens = TokenSource(Issuer(), token=near_its_end(), ahead=60)
+    with Wire(taking("old", "new-1")) as api:
+        session = mount(tokens, api.url)
+        session.post(api.url, data=iter([b"a"]), timeout=10)
+        assert api.requests[0].token == "new-1"

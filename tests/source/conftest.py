@@ -13,7 +13,7 @@ import pytest
 from requests_refresh import ANY, LoginRequired, MemoryStore, Token, TokenSource, TokenStore
 from requests_refresh.stores.base import Replacing
 
-from ..adapter.helpers import PATIENCE
+from ..adapter.support import PATIENCE
 
 
 class Hold:

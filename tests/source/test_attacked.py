@@ -23,7 +23,7 @@ from requests_refresh import (
 )
 from requests_refresh.testing import AuthServer
 
-from ..adapter.helpers import crowd, wait_until
+from ..adapter.support import crowd, wait_until
 from .conftest import Fickle, Hold, Make, Provider, dead, login
 
 

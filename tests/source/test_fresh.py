@@ -19,7 +19,7 @@ from requests_refresh import (
     remaining,
 )
 
-from ..adapter.helpers import Crowd, crowd, wait_until
+from ..adapter.support import Crowd, crowd, wait_until
 from .conftest import Fickle, Hold, Make, Provider, dead, login
 
 

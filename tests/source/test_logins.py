@@ -17,7 +17,7 @@ from requests_refresh import (
     Token,
 )
 
-from ..adapter.helpers import Crowd, crowd, wait_until
+from ..adapter.support import Crowd, crowd, wait_until
 from .conftest import Fickle, Hold, Make, Provider, login
 
 

@@ -23,7 +23,7 @@ from requests_refresh import (
     TokenSource,
 )
 
-from ..adapter.helpers import crowd
+from ..adapter.support import crowd
 from .conftest import Make, Provider, login
 
 

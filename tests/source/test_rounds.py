@@ -21,7 +21,7 @@ from requests_refresh import (
     remaining,
 )
 
-from ..adapter.helpers import PATIENCE, Crowd, crowd, wait_until
+from ..adapter.support import PATIENCE, Crowd, crowd, wait_until
 from .conftest import Hold, Make, Provider, login
 
 

@@ -20,7 +20,7 @@ from requests_refresh import (
     TokenSource,
 )
 
-from ..adapter.helpers import Crowd, crowd, wait_until
+from ..adapter.support import Crowd, crowd, wait_until
 from .conftest import Fickle, Hold, Make, Provider, login
 
 

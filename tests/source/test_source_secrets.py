@@ -25,7 +25,7 @@ from requests_refresh import (
 )
 from requests_refresh.testing import AuthServer, Fault
 
-from ..adapter.helpers import crowd
+from ..adapter.support import crowd
 from .conftest import Fickle, Make, login
 
 CANARY = "canary-4f0d"
