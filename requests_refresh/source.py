@@ -242,7 +242,7 @@ class TokenSource:
     def __repr__(self) -> str:
         return f"<TokenSource {self.identity!r}>"
 
-    def _fresh(self) -> Token | None:
+    def _fresh(self) -> Token | None:  # what is neither dead nor near its end
         current = self._gate.current
         if current is not None and self._clock() < current.ahead_at:
             return current.token
@@ -261,7 +261,7 @@ class TokenSource:
             outcome = gate.get(None, deadline, self._limit())
             current = outcome.current
             if outcome.refreshed or self._clock() < current.ahead_at:
-                return outcome
+                return outcome  # else it was adopted near its end
         started = gate.start(current.token, self._limit(), refused=False)
         if not (sure and not gate.holding()) and not (started and not self._background):
             return Outcome(current, refreshed=False)

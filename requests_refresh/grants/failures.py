@@ -22,7 +22,7 @@ from email.utils import parsedate_to_datetime
 import requests.exceptions
 import urllib3.exceptions
 
-from ..errors import InvalidReply, RefreshError, RefreshRefused, RefreshUnavailable
+from ..errors import InvalidReply, RefreshError, RefreshRefused, RefreshUnavailable, chain_of
 from ..tokens import Token
 
 _FOR_LATER = {
@@ -132,14 +132,7 @@ def without_secrets(exc: BaseException, handled: BaseException | None = None) ->
 
     Lines of tracebacks stay. `handled` and what lies beyond it is not touched.
     """
-    seen: list[BaseException] = [] if handled is None else [handled]
-    todo: list[BaseException | None] = [exc]
-    while todo:
-        one = todo.pop()
-        if one is None or any(one is other for other in seen):
-            continue
-        seen.append(one)
-        todo += (one.__cause__, one.__context__)
+    for one in chain_of(exc, handled):
         traceback.clear_frames(one.__traceback__)
         if isinstance(one, requests.RequestException):
             one.request = one.response = None
