@@ -17,9 +17,21 @@ from .errors import (
 )
 from .gate import remaining
 from .grants import CookieGrant, JSONGrant, RefreshTokenGrant
+from .pool import TokenPool
 from .schemes import Bearer, HeaderScheme
-from .source import Stats, TokenSource
-from .stores import ANY, FileStore, MemoryStore, TokenStore, open_store
+from .source import TokenSource
+from .stats import Stats
+from .stores import (
+    ANY,
+    Encryption,
+    FileStore,
+    KeyringStore,
+    MemoryStore,
+    RedisStore,
+    SQLStore,
+    TokenStore,
+    open_store,
+)
 from .tokens import Token
 
 __version__ = _version("requests_refresh")
@@ -29,12 +41,15 @@ __all__ = [
     "Bearer",
     "ConfigurationError",
     "CookieGrant",
+    "Encryption",
     "FileStore",
     "HeaderScheme",
     "InvalidReply",
     "JSONGrant",
+    "KeyringStore",
     "LoginRequired",
     "MemoryStore",
+    "RedisStore",
     "RefreshAdapter",
     "RefreshError",
     "RefreshLoop",
@@ -42,10 +57,12 @@ __all__ = [
     "RefreshTimeout",
     "RefreshTokenGrant",
     "RefreshUnavailable",
+    "SQLStore",
     "Stats",
     "StoreConflict",
     "StoreError",
     "Token",
+    "TokenPool",
     "TokenSource",
     "TokenStore",
     "anonymous",

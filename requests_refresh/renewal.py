@@ -20,7 +20,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,14 +40,14 @@ from .gate import Gate, Round
 from .grants.failures import as_refresh_error, as_token
 from .lifetimes import Lifetimes, time_for
 from .stores import MemoryStore
-from .stores.saving import Place
+from .stores.saving import Holding, Place
 from .tokens import Current, Outcome, Token
 
 log = logging.getLogger("requests_refresh")
 _random = random.SystemRandom()  # has no state that a fork could double
 
 _SLICE = 0.01  # seconds to ask for `exclusive` before looking at the store again
-_PAUSE = 0.05  # seconds to let the store wait for a change in between
+_PAUSE = 1.0  # seconds to let the store wait for a change in between; it may take less
 _CALLS = 4  # of the provider in one round, where it could not be reached
 _LOST_CALLS = 2  # of the provider in one round, where its answer was lost
 _LONGEST_PAUSE = 1.0  # seconds between two calls in one round; beyond, the round ends
@@ -120,16 +120,16 @@ class Renewal:
             round_.held = None  # somebody has logged in since
         if round_.held is not None:
             raise round_.held.own_copy()
-        exclusive = ExitStack()
+        exclusive = Holding()
         try:
-            return self._enter(exclusive, round_) or self._inside(round_)
+            return self._enter(exclusive, round_) or self._inside(exclusive, round_)
         finally:
             try:
                 exclusive.close()
             except Exception as exc:  # what was done in there is done, so it counts
                 log.warning("%s: leaving exclusive failed: %s", self._identity, _name(exc))
 
-    def _enter(self, exclusive: ExitStack, round_: Round) -> Outcome | None:
+    def _enter(self, exclusive: Holding, round_: Round) -> Outcome | None:
         """Enter `exclusive`, or find that somebody else has renewed meanwhile."""
         while True:
             left = round_.remaining()
@@ -145,7 +145,7 @@ class Renewal:
             if adopted is not None:
                 return adopted
 
-    def _inside(self, round_: Round) -> Outcome | None:
+    def _inside(self, exclusive: Holding, round_: Round) -> Outcome | None:
         asked = False
         while True:
             self.place.save_unsaved()
@@ -164,6 +164,8 @@ class Renewal:
                     " What is stored is intact. Try again."
                 )
             asked = True
+            if not self.place.assure(exclusive, self._reserve):
+                return None  # we were stopped for too long: another may be spending it
             if stored is not None and stored.access_token is not None:
                 round_.fallback = Current(stored, -math.inf, -math.inf)
             base = stored
@@ -171,9 +173,9 @@ class Renewal:
             if stored is not None and used is not None and self.gate.past.has_replaced(stored):
                 base = used.token  # an old one came back, and its refresh token is used up
             try:
-                issued, sent = self._ask(partial(self._grant, base), base, round_)
+                issued, sent = self._ask(partial(self._grant, base), base, exclusive, round_)
             except LoginRequired as refusal:
-                outcome = self._refused(refusal, stored, round_)
+                outcome = self._refused(refusal, stored, exclusive, round_)
             else:
                 outcome = self._keep(issued, sent, base, stored, round_)
             if outcome is not None:
@@ -181,7 +183,7 @@ class Renewal:
             # somebody else's token is in the store: look again
 
     def _ask(
-        self, call: Callable[[], Any], base: Token | None, round_: Round
+        self, call: Callable[[], Any], base: Token | None, exclusive: Holding, round_: Round
     ) -> tuple[Token, float]:
         """What the provider issues, and when its life began, on the gate's clock."""
         handled, lost = sys.exc_info()[1], 0
@@ -213,10 +215,12 @@ class Renewal:
             if calls == _CALLS or lost == _LOST_CALLS or pause > min(_LONGEST_PAUSE, left):
                 break
             time.sleep(max(0.0, pause))
+            if not self.place.assure(exclusive, self._reserve):
+                break
         raise error
 
     def _refused(
-        self, refusal: LoginRequired, stored: Token | None, round_: Round
+        self, refusal: LoginRequired, stored: Token | None, exclusive: Holding, round_: Round
     ) -> Outcome | None:
         """The login is over, says the provider. None: look again, there is another token."""
         again = self.place.load()
@@ -224,7 +228,7 @@ class Renewal:
             return None
         if self._relogin is not None and not round_.done:
             try:
-                issued, sent = self._ask(self._relogin, None, round_)
+                issued, sent = self._ask(self._relogin, None, exclusive, round_)
             except LoginRequired as exc:
                 refusal = exc
             else:
@@ -354,8 +358,8 @@ class Renewal:
         used = self.gate.current
         if (
             stored is None
-            or stored.same_issue(round_.stale)
-            or (used is not None and stored.same_issue(used.token))
+            or _is_known(stored, round_.stale)
+            or (used is not None and _is_known(stored, used.token))
             or self.gate.past.has(stored)
         ):
             return None
@@ -372,6 +376,13 @@ class Renewal:
         pause = min(longest, 0.5 * 2.0 ** min(self._failures, 10)) * _random.uniform(0.5, 1.0)
         asked = (isinstance(error, RefreshUnavailable) and error.retry_after) or 0.0
         return max(pause, min(asked, _LONGEST_RETRY_AFTER))
+
+
+def _is_known(stored: Token, known: Token | None) -> bool:
+    """Whether it is the same issue. A pool, and a child of a fork, know the access token only."""
+    if known is None or known.refresh_token is not None:
+        return stored.same_issue(known)
+    return stored.access_token == known.access_token
 
 
 def _detached() -> RefreshError:

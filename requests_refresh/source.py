@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from . import lifecycle
@@ -26,29 +26,16 @@ from .grants.failures import failure_of
 from .lifetimes import Lifetimes
 from .renewal import Renewal
 from .settings import as_login, check_settings, is_seconds, require
+from .stats import Stats
 from .stores import TokenStore
 from .stores.saving import Place
 from .strikes import Strikes
-from .tokens import Outcome, Token
+from .tokens import Current, Outcome, Token
 
 log = logging.getLogger("requests_refresh")
 
 Grant = Callable[[Token | None], Token | Mapping[str, Any] | str]
 """How a token is obtained: it gets the old one, or None where nothing is stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What a source has done in this process so far. Counts, and one sum of seconds."""
-
-    refreshes: int  # new tokens from the provider
-    adoptions: int  # newer tokens of somebody else's that were taken instead
-    waits: int  # calls that waited for a round
-    wait_seconds: float  # how long they waited, added up
-    failures: int  # rounds that ended with an error
-    replays: int  # requests that were sent again
-    unreplayable: int  # refused requests whose body could not be sent again
-    strikes: int  # tokens that were refused right after their issue
 
 
 class TokenSource:
@@ -152,6 +139,7 @@ class TokenSource:
             spawn=self._jobs.spawn,
         )
         self._renewal.gate = self._gate
+        self._note: Callable[[], None] = lambda: None
         self._key = uuid.uuid4().hex
         lifecycle.watch_work(self._key, self)
 
@@ -191,6 +179,7 @@ class TokenSource:
             del token  # tracebacks with locals show no secret
         with self._changing:
             self._gate.replace(lambda: self._renewal.save_login(issue), None)
+            self._note()
         self._strikes.reset()
 
     def logout(self, revoke: bool = False) -> None:
@@ -213,6 +202,7 @@ class TokenSource:
         ended = LoginRequired("The login was ended by logout(). Log in again, with login().")
         with self._changing:
             self._gate.replace(self._renewal.forget, ended)
+            self._note()
         failure = None if newest is None or revoker is None else failure_of(revoker, newest)
         if failure is not None:
             raise RefreshError(
@@ -227,6 +217,10 @@ class TokenSource:
         itself. The source may be used again afterwards. Thread-safe.
         """
         self._let_work_end(0.0)
+
+    def begin_with(self, last: Current | None, note: Callable[[Gate], None]) -> None:
+        """For a TokenPool: go on from `last`, in a new source; tell `note` of what comes next."""
+        self._gate.current, self._note = last, partial(note, self._gate)
 
     @property
     def stats(self) -> Stats:
@@ -353,6 +347,7 @@ class TokenSource:
     def _after(self, round_: Round) -> None:
         """The outcome is public and the waiters are awake: log and call back."""
         outcome, error = round_.outcome, round_.error
+        self._note()
         if outcome is not None and outcome.refreshed:
             log.info("%s: token refreshed", self.identity)
             self._call_back(self._on_refresh, outcome.token)

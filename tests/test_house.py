@@ -22,7 +22,7 @@ LONGEST = 400  # lines of a file
 # what lies in its own folder. A name is a module, or a folder and all that is in it.
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"lifecycle", "origins", "tokens"},
+    {"lifecycle", "origins", "stats", "tokens"},
     {"gate", "lifetimes", "replay", "schemes", "stores", "strikes"},
     {"grants"},  # above the gate, for `remaining`
     {"renewal", "settings"},

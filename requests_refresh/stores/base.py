@@ -13,11 +13,11 @@ import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
-from ..errors import RefreshTimeout
+from ..errors import RefreshTimeout, StoreError
 from ..tokens import Token
 
 
@@ -27,6 +27,17 @@ class _Anything(enum.Enum):
 
 ANY: Final = _Anything.ANY
 Replacing = Token | Literal[_Anything.ANY] | None
+
+
+class Lease(Protocol):
+    """What `exclusive` may yield where a holder can lose his place while he lives."""
+
+    def assure(self, seconds: float) -> bool:
+        """Whether nobody else holds the identity, now and for the `seconds` to come.
+
+        False: it was lost, and another may hold it. Raises StoreError where
+        that cannot be found out. Asked before a refresh token is spent.
+        """
 
 
 class TokenStore(ABC):
@@ -69,22 +80,33 @@ class TokenStore(ABC):
         replacing: as in `save`; raises StoreConflict likewise.
         """
 
-    def exclusive(self, identity: str, timeout: float) -> AbstractContextManager[None]:
+    def exclusive(self, identity: str, timeout: float) -> AbstractContextManager[Lease | None]:
         """Hold `identity` for oneself, over all that share the store.
 
         timeout: seconds to wait for it, 0 for a single try. Entering raises
         RefreshTimeout when the time is over, and StoreError when a `save`
-        inside could not succeed. Not reentrant. This one excludes threads of
-        one process only.
+        inside could not succeed. Not reentrant. Yields a Lease where it can be
+        lost, else None. This one excludes threads of one process only.
         """
         return self._exclusion(identity, timeout)
 
     def wait(self, identity: str, timeout: float) -> None:
         """Block until the stored token may have changed, `timeout` seconds at most.
 
-        May return at any time before. This one sleeps for 50 ms at most.
+        May return at any time before, and does so soon where it would not hear
+        that `exclusive` is free again. This one sleeps for 50 ms at most.
         """
         time.sleep(max(0.0, min(timeout, 0.05)))
+
+    def identities(self) -> Iterable[str]:
+        """The identities that are stored, in no order. Blocks.
+
+        Raises StoreError where the store cannot list them, as this one does.
+        """
+        raise StoreError(
+            f"A {type(self).__name__} cannot list what it holds. Nothing was changed. Name the"
+            " identities."
+        )
 
     def close(self) -> None:  # most stores hold nothing open
         """Release what the store holds open. It opens again at its next use."""

@@ -33,12 +33,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ..errors import ConfigurationError, RefreshTimeout, StoreConflict, StoreError
 from ..tokens import Token
 from . import private
 from .base import ANY, Exclusion, Replacing, TokenStore
+from .values import Encryption, Values
 
 _SCHEMA: Final = 1
 _LARGEST: Final = 16 * 2**20  # bytes; what is larger is not read and not written
@@ -60,14 +62,18 @@ class FileStore(TokenStore):
         are missing are then made with mode 0700. One that exists must be yours
         and not writable by others. That others may list it is accepted, because
         `~/.config` is so on most hosts and the file itself is 0600.
+    encryption: an Encryption, or None to store tokens as JSON that can be read.
 
     Safe for any thread, and after a fork. Everything reads or writes files and
     may block for that long; `exclusive` and `wait` up to their timeout. Every
     error of the operating system is a StoreError that names the file. Holds
-    16 MiB, some thousands of logins. A pickle or copy holds the path only.
+    16 MiB, some thousands of logins. A pickle or copy holds the path and no key.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, encryption: Encryption | None = None
+    ) -> None:
+        self._values = Values(encryption)
         try:
             name = os.path.expanduser(os.fspath(path))
             usable = os.path.basename(name) and b"\0" not in os.fsencode(name)
@@ -115,12 +121,12 @@ class FileStore(TokenStore):
                 yield
 
     def wait(self, identity: str, timeout: float) -> None:
-        """Block until the file has changed, `timeout` seconds at most.
+        """Block until the file has changed, 50 ms or `timeout` seconds at most.
 
         Compared with the file that this thread last loaded a token from, so
         that nothing which comes between the `load` and the `wait` is missed.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + min(timeout, 0.05)  # `exclusive` may be free by then
         mark = getattr(self._seen, "mark", None)
         seen = self._mark() if mark is None else mark
         while self._mark() == seen and (left := deadline - time.monotonic()) > 0:
@@ -171,7 +177,11 @@ class FileStore(TokenStore):
                 )
             tokens = contents.document["tokens"]
             if token is not None:
-                tokens[identity] = token.to_mapping()
+                tokens[identity] = self._values.wrap(identity, token)
+                if tokens[identity] is None:
+                    return StoreError(
+                        f"Nothing can be stored in {self._path!r}. {self._values.why_not()}"
+                    )
             elif tokens.pop(identity, None) is None:
                 return None
             self._remove_leftovers()
@@ -210,10 +220,10 @@ class FileStore(TokenStore):
         tokens = contents.document["tokens"]
         if identity not in tokens:
             return None
-        try:
-            return Token.from_mapping(tokens[identity])
-        except ConfigurationError:
-            return self._unreadable(f"what it holds for {identity!r} is no token")
+        found = self._values.unwrap(identity, tokens[identity])
+        if isinstance(found, Token):
+            return found
+        return self._unreadable(f"of what it holds for {identity!r}, {found}")
 
     def _unreadable(self, problem: str) -> StoreError:
         return StoreError(
@@ -238,10 +248,7 @@ class FileStore(TokenStore):
         try:
             return json.dumps(document, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError):
-            return StoreError(
-                f"Nothing can be stored in {self._path!r}: the extra values of a token are no"
-                " JSON, or nested too deeply. The file is as it was. Leave those values out."
-            )
+            return StoreError(f"Nothing can be stored in {self._path!r}. {self._values.why_not()}")
 
     def _put(self, data: bytes, *, replace: bool) -> StoreError | None:
         """Write `data` beside the file, durably; then put it in its place, or remove it."""
@@ -284,6 +291,13 @@ class FileStore(TokenStore):
         digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
         return f"{self._path}.{digest[:32]}.lock"
 
+    def identities(self) -> list[str]:
+        """The identities that are stored, in no order. Reads the file."""
+        contents = self._read()
+        if isinstance(contents, StoreError):
+            raise contents
+        return [*contents.document["tokens"]]
+
     def _mark(self) -> tuple[int, ...]:
         try:
             return _mark_of(os.stat(self._path, follow_symlinks=False))
@@ -293,8 +307,8 @@ class FileStore(TokenStore):
     def __repr__(self) -> str:
         return f"FileStore({self._path!r})"
 
-    def __reduce__(self) -> tuple[type[FileStore], tuple[str]]:
-        return type(self), (self._path,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), encryption=self._values.encryption), (self._path,)
 
 
 def _mark_of(info: os.stat_result) -> tuple[int, ...]:

@@ -121,17 +121,22 @@ class MemoryStore(TokenStore):
                         del self._kept[identity]
 
     def wait(self, identity: str, timeout: float) -> None:
-        """Block until a save or delete of `identity`, `timeout` seconds at most.
+        """Block until a save or delete of `identity`, 50 ms or `timeout` seconds at most.
 
         Counted is what happened since this thread last loaded `identity`, so
         nothing that comes between the `load` and the `wait` is missed.
         """
-        limit = max(0.0, min(timeout, threading.TIMEOUT_MAX))
+        limit = max(0.0, min(timeout, 0.05))  # nobody tells when `exclusive` is free again
         with self._lock:
             seen, change = getattr(self._seen, "last", (None, None))
             if seen != identity:
                 change = self._change_locked(identity)
             self._changed.wait_for(lambda: self._change_locked(identity) != change, limit)
+
+    def identities(self) -> list[str]:
+        """The identities that are stored, in no order."""
+        with self._lock:
+            return [*self._kept, *self._evictable]
 
     def _find_locked(self, identity: str) -> _Stored | None:
         assert self._lock.locked()

@@ -17,12 +17,18 @@ from typing import Any, TypeVar
 
 from ..errors import LoginRequired, RefreshTimeout, StoreConflict, StoreError, scrub
 from ..tokens import Token
-from .base import ANY, Replacing, TokenStore
+from .base import ANY, Lease, Replacing, TokenStore
 
 log = logging.getLogger("requests_refresh")
 _T = TypeVar("_T")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between two tries to save
+
+
+class Holding(ExitStack):
+    """Leaves `exclusive` when it is closed, and knows how to ask whether it still holds."""
+
+    lease: Lease | None = None
 
 
 class Place:
@@ -60,17 +66,22 @@ class Place:
     def wait(self, timeout: float) -> None:
         self._call(self.store.wait, self._identity, timeout)
 
-    def enter_exclusive(self, stack: ExitStack, timeout: float) -> bool:
-        """Enter it, to be left by `stack`; whether that could be done in `timeout` seconds."""
+    def enter_exclusive(self, holding: Holding, timeout: float) -> bool:
+        """Enter it, to be left by `holding`; whether that could be done in `timeout` seconds."""
 
         def enter() -> bool:
+            exclusive = self.store.exclusive(self._identity, timeout)
             try:
-                stack.enter_context(self.store.exclusive(self._identity, timeout))
+                holding.lease = holding.enter_context(exclusive)
             except RefreshTimeout:
                 return False
             return True
 
         return self._call(enter)
+
+    def assure(self, holding: Holding, seconds: float) -> bool:
+        """Whether `exclusive` was not lost, and will not be for so long; see `Lease`."""
+        return holding.lease is None or self._call(holding.lease.assure, seconds)
 
     def keep(
         self,

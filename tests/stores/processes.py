@@ -15,12 +15,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import pytest
 
-from requests_refresh.errors import RefreshTimeout, StoreConflict, StoreError
+from requests_refresh.errors import RefreshTimeout, StoreError
 from requests_refresh.stores import FileStore, MemoryStore
 from requests_refresh.tokens import Token
 
@@ -103,21 +102,6 @@ def save_and_die(report: Connection, path: str, last: int) -> None:
         store.save("default", Token("access-1", refresh_token="refresh-1"))
 
 
-def race(report: Connection, path: str, barrier: Barrier, rounds: int) -> None:
-    """In each round, try to replace the token that all have seen."""
-    store = FileStore(path)
-    for turn in range(rounds):
-        seen = store.load("default")
-        barrier.wait(SAFETY)
-        try:
-            store.save("default", Token(f"access-{turn}-{os.getpid()}"), replacing=seen)
-        except StoreConflict:
-            report.send(False)
-        else:
-            report.send(True)
-        barrier.wait(SAFETY)
-
-
 def count(report: Connection, path: str, times: int) -> None:
     """Add to a counter that only `exclusive` protects, from two threads."""
     counter = path + ".counter"
@@ -168,36 +152,6 @@ def hold_and_fork(report: Connection, path: str) -> None:
         report.poll(SAFETY)
         os._exit(0)
     os.waitpid(pid, 0)
-
-
-def fork_while_holding(report: Connection, path: str) -> None:
-    """The holder's own thread forks; the child leaves the block; is it still held?"""
-    store = FileStore(path)
-    pid = -1
-    with store.exclusive("default", SAFETY):
-        pid = os.fork()
-        if pid != 0:
-            os.waitpid(pid, 0)
-            report.send(_can_enter(FileStore(path)))
-    if pid == 0:
-        os._exit(0)
-    report.send(_can_enter(FileStore(path)))
-
-
-def _can_enter(store: FileStore) -> bool:
-    try:
-        with store.exclusive("default", 0.0):
-            return True
-    except RefreshTimeout:
-        return False
-
-
-def change_when_told(report: Connection, path: str) -> None:
-    """Save once at the other end's word."""
-    store = FileStore(path)
-    report.send("ready")
-    report.recv()
-    store.save("default", Token("from-another-process"))
 
 
 def write_without_room(report: Connection, path: str) -> None:

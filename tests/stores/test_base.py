@@ -9,8 +9,8 @@ import threading
 from requests_refresh.errors import StoreConflict
 from requests_refresh.stores import ANY, TokenStore
 from requests_refresh.stores.base import Exclusion, Replacing
+from requests_refresh.testing import TokenStoreContract
 from requests_refresh.tokens import Token
-from tests.stores.contract import StoreContract
 
 
 class DictStore(TokenStore):
@@ -44,7 +44,7 @@ class DictStore(TokenStore):
         return DictStore, ()
 
 
-class TestContract(StoreContract):
+class TestContract(TokenStoreContract):
     def make_store(self) -> TokenStore:
         return DictStore()
 

@@ -16,11 +16,13 @@ import pytest
 
 from requests_refresh.errors import ConfigurationError, StoreConflict, StoreError
 from requests_refresh.stores import FileStore, TokenStore
+from requests_refresh.testing import TokenStoreContract
 from requests_refresh.tokens import Token
-from tests.stores.contract import CANARY, FULL, NEW, OLD, StoreContract, shown
+from tests.stores.contract import CANARY, FULL, NEW, OLD, shown
 
 
-class TestContract(StoreContract):
+class TestContract(TokenStoreContract):
+    between_processes = True
     path: Path
 
     @pytest.fixture(autouse=True)

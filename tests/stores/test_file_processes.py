@@ -68,19 +68,6 @@ def test_a_kill_leaves_a_whole_file(path: Path, store: FileStore) -> None:
     assert not list(path.parent.glob("*.tmp"))
 
 
-def test_one_of_many_swaps_wins(path: Path, store: FileStore) -> None:
-    """Of processes that replace the same token at the same time exactly one succeeds."""
-    count, rounds = 3, 8
-    barrier = processes.CONTEXT.Barrier(count)
-    with ExitStack() as stack:
-        started = [
-            stack.enter_context(process(processes.race, str(path), barrier, rounds))
-            for _ in range(count)
-        ]
-        for _ in range(rounds):
-            assert sum(answer(connection) for _, connection in started) == 1
-
-
 def test_holding_is_for_one_process_at_a_time(path: Path) -> None:
     """I1: what `exclusive` protects loses no step among processes and their threads."""
     path.parent.mkdir(mode=0o700)
@@ -90,20 +77,6 @@ def test_holding_is_for_one_process_at_a_time(path: Path) -> None:
         started = [stack.enter_context(process(processes.count, str(path), 6)) for _ in range(3)]
         assert [answer(connection) for _, connection in started] == ["done"] * 3
     assert counter.read_text() == "36"
-
-
-def test_a_killed_holder_is_replaced(path: Path, store: FileStore) -> None:
-    """I3: the lock of a process that was killed is free at once; one that lives keeps it."""
-    with process(processes.hold, str(path)) as (child, connection):
-        assert answer(connection) == "held"
-        for timeout in (0.0, 0.02):
-            with pytest.raises(RefreshTimeout), store.exclusive("default", timeout):
-                pass
-        with store.exclusive("other", 0.0):
-            store.save("default", NEW)
-        child.kill()
-        with store.exclusive("default", SAFETY):
-            pass
 
 
 def test_a_holder_that_leaves_is_followed(path: Path, store: FileStore) -> None:
@@ -134,23 +107,6 @@ def test_a_fork_does_not_inherit_the_lock(path: Path, store: FileStore) -> None:
         parent.kill()
         with store.exclusive("default", SAFETY):
             connection.send("end")
-
-
-def test_the_child_of_a_fork_does_not_unlock(path: Path) -> None:
-    """I14: a child that leaves the block it was forked in does not free its parent's identity."""
-    with process(processes.fork_while_holding, str(path)) as (_, connection):
-        assert answer(connection) is False
-        assert answer(connection) is True
-
-
-def test_waiting_ends_with_a_change_by_another_process(path: Path, store: FileStore) -> None:
-    """A waiter learns of a save by another process, made after it looked, before its time ends."""
-    with process(processes.change_when_told, str(path)) as (_, connection):
-        assert answer(connection) == "ready"
-        assert store.load("default") is None
-        connection.send("go")
-        store.wait("default", SAFETY)
-        assert store.load("default") == Token("from-another-process")
 
 
 @pytest.mark.parametrize("use", ["save", "delete"])

@@ -9,12 +9,13 @@ import pytest
 
 from requests_refresh.errors import ConfigurationError, StoreConflict, StoreError
 from requests_refresh.stores import MemoryStore, TokenStore
+from requests_refresh.testing import TokenStoreContract
 from requests_refresh.tokens import Token
 from tests.stores import processes
-from tests.stores.contract import NEW, OLD, SAFETY, StoreContract, in_threads
+from tests.stores.contract import NEW, OLD, SAFETY, in_threads
 
 
-class TestContract(StoreContract):
+class TestContract(TokenStoreContract):
     def make_store(self) -> TokenStore:
         return MemoryStore()
 
