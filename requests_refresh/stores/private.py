@@ -92,7 +92,7 @@ def locked(path: str, deadline: float) -> Iterator[None]:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise RefreshTimeout(
-                    f"Another process, or another FileStore in this one, went on holding {path!r}."
+                    f"Another process, or another store in this one, went on holding {path!r}."
                     " Nothing was changed; try again, or allow more time."
                 )
             time.sleep(min(POLL, left))

@@ -386,7 +386,7 @@ class TokenStoreContract(ProcessContract):
         assert not places, (
             f"A StoreConflict shows a token's secret in {places}: in its message, or in a local"
             " of a frame in its traceback. Keep what has seen the secret out of the way of the"
-            " raise: a helper that returns whether to raise."
+            " raise: a function that returns whether to raise."
         )
         assert CANARY not in f"{store!r} {store} {store.note}", "The store's repr shows a secret."
         try:

@@ -367,9 +367,10 @@ class _Fork:
             if not read:
                 raise AssertionError(f"The child of a fork has died; it has not {part}.")
             line += read
-        failure: Any = json.loads(line)
+        failure: str = json.loads(line)
         if failure:
-            raise AssertionError(f"The child of a fork has not {part}. It raised:\n{failure}")
+            last = failure.strip().splitlines()[-1]
+            raise AssertionError(f"The child of a fork has not {part}. {last}\n{failure}")
 
     def end(self) -> None:
         """End the child, whatever it is at."""

@@ -71,7 +71,8 @@ class Peer:
         self._asked -= 1
         reply = json.loads(line)
         if "failed" in reply:
-            raise AssertionError(f"{wrong}. It raised:\n{reply['failed']}")
+            last = reply["failed"].strip().splitlines()[-1]
+            raise AssertionError(f"{wrong}. {last}\n{reply['failed']}")
         return reply["result"]
 
     def call(self, patience: float, command: str, *args: Any) -> Any:
