@@ -17,8 +17,8 @@ crowd of refusals makes one refresh (I1).
 the token in use is another, the refusal is old news (I2). From the start of a
 round on the refused token counts as dead, so no request goes out with it.
 
-**The lock covers decisions only** (I4). `_run` takes it to claim the round, lets
-go, works, takes it to publish; callbacks run after that, with the waiters awake.
+**The lock covers decisions only** (I4). `_run` takes it to claim the round, lets go,
+works, takes it to publish; callbacks run after that, with the waiters awake.
 
 **Nobody works in the caller's thread.** A round runs on a daemon thread of its
 own, and who started it waits like all others. Ctrl-C, a cancelled job or an
@@ -26,23 +26,19 @@ impatient caller ends that caller's wait and nothing else: what the provider
 issues is stored (I7). Where no thread can be started, the caller does the work.
 
 **Every waiter ends** (I3). A waiter sleeps on `_changed` in a loop that looks at
-its own round, and `done` is set under the lock that `wait` gives back: stray
-wake-ups do no harm and none is lost. It ends with its round or at its deadline;
-for a round that has overrun its own nobody begins to wait. One whose thread did
-not come into being (Ctrl-C in between) is *abandoned*: its waiters ask again.
-Each reads the outcome of the round it waited for, and gets an error of its own.
+its own round, and `done` is set under the lock that `wait` gives back: no wake-up
+is lost. It ends with its round or at its deadline; for a round that has overrun
+its own nobody begins to wait. One whose thread did not come into being (Ctrl-C in
+between) is *abandoned*: its waiters ask again. Each gets an error of its own.
 
 **A login or logout** takes the place of a round while it changes the store, so
 that none can begin on what it replaces. The round that ran is *detached*: it
 works to its end and publishes nothing, and its waiters find the new state.
 
-**fork**: the child has no thread that works for it, and maybe a lock that nobody
-will release. `reset` makes lock and condition anew.
+**fork**: nobody works for the child, and its lock may be held for ever: `reset`.
 
-The lock is taken as `with self._lock`, not `with self._changed`: that is one step
-in C, in which no signal handler can run, so Ctrl-C cannot leave it held. It is an
-RLock, which a thread that does not hold it cannot release, as a waiter would that
-Ctrl-C catches between giving it back and falling asleep.
+The lock is taken as `with self._lock`, which is one step in C, so Ctrl-C cannot
+leave it held. It is an RLock: a thread that does not hold it cannot release it.
 """
 
 from __future__ import annotations
@@ -73,6 +69,7 @@ class Round:
         self.hold: float | None = None  # set by the work: seconds to hold back after its error
         self.fallback: Current | None = None  # set by the work: a dead token, better than none
         self.inline = False  # the work is done in its caller's own thread
+        self.published = False  # by the work itself, before its end
         # guarded by the gate's lock:
         self.claimed = False  # its thread has begun
         self.done = False
@@ -113,7 +110,7 @@ class Gate:
     after: runs when the outcome is public, unless the round was detached.
     forbid: asked with a refused token and whether it lives: why nothing may start.
     clock: monotonic, in seconds. spawn: starts a daemon thread, or raises RuntimeError.
-    lock, condition: for tests that run every interleaving.
+    lock, condition: for tests.
     """
 
     def __init__(
@@ -137,13 +134,13 @@ class Gate:
         #: Written under _lock; read without it by the fresh path (I15).
         self.current: Current | None = None
         self.past = Past()  # thread-safe; what must not come back
-        self._held: tuple[float, RefreshError] | None = None  # guarded by _lock
+        self.held: tuple[float, RefreshError] | None = None  # guarded by _lock
         self.waits, self.wait_seconds, self.adoptions = 0, 0.0, 0  # guarded by _lock
         self._round: Round | None = None  # guarded by _lock
         self.reset()
 
     def reset(self) -> None:
-        """As at first, or in the child of a fork: nobody works here and nothing is locked."""
+        """As at first, or in the child of a fork: lock and condition are made anew."""
         if self._round is not None:
             self._round.done = True
         self._lock = self._make_lock()
@@ -257,9 +254,8 @@ class Gate:
         """The token in use if it lives and is not `stale`; and whether any lives."""
         current = self.current
         alive = current is not None and self.clock() < current.dead_at
-        if current is None or not alive or current.token.same_issue(stale):
-            return None, alive
-        return current, alive
+        other = current if alive and current and not current.token.same_issue(stale) else None
+        return other, alive
 
     def _hopeless_locked(self, stale: Token, alive: bool, may_start: bool) -> RefreshLoop | None:
         if self._round is None and not may_start:
@@ -267,14 +263,13 @@ class Gate:
         return self._forbid(stale, alive)
 
     def _holding_locked(self) -> RefreshError | None:
-        held = self._held
+        held = self.held
         return None if held is None or self.clock() >= held[0] else held[1]
 
     def _launch(self, round_: Round, inline: bool) -> None:
         context = contextvars.copy_context()
         try:
-            self._spawn(lambda: context.run(self._run, round_, False))
-            return
+            return self._spawn(lambda: context.run(self._run, round_, False))
         except RuntimeError:  # no thread to be had: limits, or an interpreter that is ending
             if not inline:
                 raise
@@ -301,12 +296,15 @@ class Gate:
                 raise  # it is the caller's own Ctrl-C
         finally:
             try:
-                published = mine and self._finish(round_, outcome, error)
+                published = mine and (self._finish(round_, outcome, error) or round_.published)
             except BaseException:  # a Ctrl-C, while an inline caller waited for the lock
                 self._finish(round_, outcome, error)
                 raise
         if published:
             self._after(round_)
+
+    def publish(self, round_: Round, outcome: Outcome) -> None:  # while the work tidies up
+        round_.published = self._finish(round_, outcome, None)
 
     def _finish(self, round_: Round, outcome: Outcome | None, error: RefreshError | None) -> bool:
         """Publish and wake the waiters; False if a login, a logout or a fork detached the round."""
@@ -316,13 +314,13 @@ class Gate:
             round_.outcome, round_.error, self._round = outcome, error, None
             if outcome is not None:
                 self._use_locked(outcome.current)
-                self._held = None
+                self.held = None
                 self.adoptions += not outcome.refreshed and round_.stale is not None
             elif error is not None:
                 over = isinstance(error, LoginRequired)
                 self.current = None if over else self.current or round_.fallback
                 if round_.hold is not None:
-                    self._held = (self.clock() + round_.hold, error)
+                    self.held = (self.clock() + round_.hold, error)
             round_.done = True  # last, so that it can be tried again
             self._changed.notify_all()
             return True
@@ -393,8 +391,8 @@ class Gate:
                     self._detach_locked()
                 if changed:
                     self._use_locked(current)
-                    self._held = None if error is None else (math.inf, error)
+                    self.held = None if error is None else (math.inf, error)
 
     def __repr__(self) -> str:
-        round_ = self._round
-        return f"<Gate {'idle' if round_ is None else f'renewing, {round_.waiters} waiting'}>"
+        waiting = self._round and self._round.waiters
+        return f"<Gate {'idle' if waiting is None else f'renewing, {waiting} waiting'}>"

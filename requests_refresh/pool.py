@@ -21,10 +21,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cachetools import TLRUCache
+from cachetools import LRUCache, TLRUCache
 
 from . import lifecycle
-from .errors import ConfigurationError
+from .errors import ConfigurationError, LoginRequired, RefreshError
 from .gate import Gate
 from .source import TokenSource
 from .tokens import Current
@@ -61,11 +61,13 @@ class TokenPool:
         self._maxsize = maxsize
         self._lock = threading.Lock()
         self._live: weakref.WeakValueDictionary[str, TokenSource] = (
-            weakref.WeakValueDictionary()  # guarded by _lock, as is the next
+            weakref.WeakValueDictionary()  # guarded by _lock, as are the next two
         )
         self._last: TLRUCache[str, Current] = TLRUCache(
             maxsize, ttu=lambda identity, current, now: current.dead_at, timer=time.monotonic
         )
+        # Of logins that are over, so that the next source does not tell it again.
+        self._ended: LRUCache[str, tuple[float, RefreshError]] = LRUCache(maxsize)
         lifecycle.watch(self)
 
     def __getitem__(self, identity: str) -> TokenSource:
@@ -85,7 +87,8 @@ class TokenPool:
             source = self._live.get(identity)
             if source is None:
                 source = self._live[identity] = made
-                made.begin_with(self._last.get(identity), partial(self._note, identity))
+                known = self._last.get(identity), self._ended.get(identity)
+                made.begin_with(known, partial(self._note, identity))
         return source
 
     def __len__(self) -> int:
@@ -94,13 +97,21 @@ class TokenPool:
 
     def close(self) -> None:
         """Let running rounds and pending saves end, as `TokenSource.close` does. Blocks."""
-        for source in list(self._live.values()):
-            source.close()
+        with self._lock:
+            sources = list(self._live.values())
+        began = time.monotonic()
+        for source in sources:
+            source._let_work_end(time.monotonic() - began)
 
     def _note(self, identity: str, gate: Gate) -> None:
         with self._lock:  # over the reading, too, so that a logout is never followed by a token
             self._last.pop(identity, None)
-            current = gate.current
+            self._ended.pop(identity, None)
+            current, held = gate.current, gate.held
+            if held is not None and isinstance(held[1], LoginRequired):
+                error = held[1].own_copy()
+                error.__cause__ = None  # its frames would keep the source alive
+                self._ended[identity] = held[0], error
             if current is not None and current.token.access_token is not None:
                 token = replace(current.token, refresh_token=None)
                 self._last[identity] = Current(token, current.ahead_at, current.dead_at)
@@ -109,6 +120,7 @@ class TokenPool:
         # Maybe in the middle of another thread's change: what is kept can be read again.
         self._lock = threading.Lock()
         self._last.clear()
+        self._ended.clear()
 
     def __repr__(self) -> str:
         return f"<TokenPool of {len(self)} sources in use, {len(self._last)} tokens kept>"

@@ -46,13 +46,12 @@ from .tokens import Current, Outcome, Token
 log = logging.getLogger("requests_refresh")
 _random = random.SystemRandom()  # has no state that a fork could double
 
-_SLICE = 0.01  # seconds to ask for `exclusive` before looking at the store again
+_SLICE = 0.05  # seconds to ask for `exclusive` while an earlier round leaves; else one try
 _PAUSE = 1.0  # seconds to let the store wait for a change in between; it may take less
 _CALLS = 4  # of the provider in one round, where it could not be reached
 _LOST_CALLS = 2  # of the provider in one round, where its answer was lost
 _LONGEST_PAUSE = 1.0  # seconds between two calls in one round; beyond, the round ends
-_LONGEST_BACKOFF = 60.0
-_LONGEST_RETRY_AFTER = 3600.0
+_LONGEST_BACKOFF, _LONGEST_RETRY_AFTER = 60.0, 3600.0
 # After these it is known that the provider has taken no refresh token, or that it is dead.
 _NOTHING_SPENT = (LoginRequired, RefreshRefused, ConfigurationError)
 
@@ -89,6 +88,7 @@ class Renewal:
         self._failures = 0  # in a row, for the backoff
         self._outcome_unknown = False
         self._over: Token | None = None  # what the login ended with
+        self._leaving = False  # a round is published, and is giving `exclusive` back
 
     # -------------------------------------------------------------- a round
 
@@ -122,18 +122,23 @@ class Renewal:
             raise round_.held.own_copy()
         exclusive = Holding()
         try:
-            return self._enter(exclusive, round_) or self._inside(exclusive, round_)
+            outcome = self._enter(exclusive, round_) or self._inside(exclusive, round_)
+            if outcome is not None:  # it is stored; nobody waits while we give the place back
+                self.gate.publish(round_, outcome)
+            return outcome
         finally:
+            self._leaving = True
             try:
                 exclusive.close()
             except Exception as exc:  # what was done in there is done, so it counts
-                log.warning("%s: leaving exclusive failed: %s", self._identity, _name(exc))
+                log.warning("%s: leaving exclusive failed: %s", self._identity, type(exc))
+            self._leaving = False
 
     def _enter(self, exclusive: Holding, round_: Round) -> Outcome | None:
         """Enter `exclusive`, or find that somebody else has renewed meanwhile."""
         while True:
             left = round_.remaining()
-            if self.place.enter_exclusive(exclusive, min(_SLICE, left)):
+            if self.place.enter_exclusive(exclusive, min(_SLICE * self._leaving, left)):
                 return None
             if left <= 0:
                 raise RefreshTimeout(
@@ -166,6 +171,7 @@ class Renewal:
             asked = True
             if not self.place.assure(exclusive, self._reserve):
                 return None  # we were stopped for too long: another may be spending it
+            self._outcome_unknown |= exclusive.taken_over
             if stored is not None and stored.access_token is not None:
                 round_.fallback = Current(stored, -math.inf, -math.inf)
             base = stored
@@ -226,6 +232,8 @@ class Renewal:
         again = self.place.load()
         if again is not None and not again.same_issue(stored):
             return None
+        if not self.place.assure(exclusive, 0.0):
+            return None  # another may have spent it, and be about to save what came of that
         if self._relogin is not None and not round_.done:
             try:
                 issued, sent = self._ask(self._relogin, None, exclusive, round_)
@@ -247,8 +255,8 @@ class Renewal:
         notes = [str(refusal)]
         if self._outcome_unknown:
             notes.append(
-                "The outcome of the refresh before was unknown: its answer was lost, and the"
-                " provider may have replaced the refresh token then."
+                "The outcome of the refresh before was unknown: its answer was lost, or who asked"
+                " for it was killed, and the provider may have replaced the refresh token then."
             )
         if self.place.store.note:
             notes.append(self.place.store.note)
@@ -342,6 +350,9 @@ class Renewal:
             return None
         if stored is None or stored.refresh_token is None:  # else a swap tells of a logout
             self._take_back_if_detached(issued, round_)
+        for spent in (base, stored):
+            if spent is not None and not spent.same_issue(issued):
+                self.gate.past.replaced(spent)
         self._issued(issued)
         return Outcome(self._lifetimes.current(issued, sent), refreshed=True)
 
@@ -380,14 +391,10 @@ class Renewal:
 
 def _is_known(stored: Token, known: Token | None) -> bool:
     """Whether it is the same issue. A pool, and a child of a fork, know the access token only."""
-    if known is None or known.refresh_token is not None:
+    if known is None or (known.refresh_token and stored.refresh_token):
         return stored.same_issue(known)
     return stored.access_token == known.access_token
 
 
 def _detached() -> RefreshError:
     return RefreshError("A login or logout came in between. Ask again.")
-
-
-def _name(exc: BaseException) -> str:
-    return type(exc).__name__

@@ -34,6 +34,8 @@ from .tokens import Current, Outcome, Token
 
 log = logging.getLogger("requests_refresh")
 
+Known = tuple[Current | None, tuple[float, RefreshError] | None]  # of a gate: current and held
+
 Grant = Callable[[Token | None], Token | Mapping[str, Any] | str]
 """How a token is obtained: it gets the old one, or None where nothing is stored."""
 
@@ -218,9 +220,10 @@ class TokenSource:
         """
         self._let_work_end(0.0)
 
-    def begin_with(self, last: Current | None, note: Callable[[Gate], None]) -> None:
-        """For a TokenPool: go on from `last`, in a new source; tell `note` of what comes next."""
-        self._gate.current, self._note = last, partial(note, self._gate)
+    def begin_with(self, last: Known, note: Callable[[Gate], None]) -> None:
+        """For a TokenPool: go on from there, in a new source; tell `note` of what comes next."""
+        self._gate.current, self._gate.held = last
+        self._note = partial(note, self._gate)
 
     @property
     def stats(self) -> Stats:

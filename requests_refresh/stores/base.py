@@ -30,7 +30,12 @@ Replacing = Token | Literal[_Anything.ANY] | None
 
 
 class Lease(Protocol):
-    """What `exclusive` may yield where a holder can lose his place while he lives."""
+    """What `exclusive` may yield where a holder can lose his place while he lives.
+
+    It may have an attribute `taken_over` as well: whether the last holder never
+    gave his place back, because he was killed, or stopped for too long. What
+    came of a refresh that he had begun is not known then.
+    """
 
     def assure(self, seconds: float) -> bool:
         """Whether nobody else holds the identity, now and for the `seconds` to come.

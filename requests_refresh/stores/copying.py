@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..errors import StoreConflict
+from ..errors import ConfigurationError, StoreConflict
 from .base import TokenStore
 
 
@@ -32,6 +32,8 @@ def copy(
     it can be called again. Blocks. To write every login anew with another key,
     copy into a new place.
     """
+    if isinstance(identities, str):
+        raise ConfigurationError("identities are several: for a single one give [identity].")
     done = 0
     for identity in source.identities() if identities is None else identities:
         with source.exclusive(identity, timeout), target.exclusive(identity, timeout):

@@ -39,8 +39,8 @@ from typing import Any, Final, NamedTuple
 from ..errors import ConfigurationError, RefreshTimeout, StoreConflict, StoreError
 from ..tokens import Token
 from . import private
-from .base import ANY, Exclusion, Replacing, TokenStore
-from .values import Encryption, Values
+from .base import ANY, Exclusion, Lease, Replacing, TokenStore
+from .values import Encryption, Values, unless_wrong
 
 _SCHEMA: Final = 1
 _LARGEST: Final = 16 * 2**20  # bytes; what is larger is not read and not written
@@ -70,9 +70,12 @@ class FileStore(TokenStore):
     16 MiB, some thousands of logins. A pickle or copy holds the path and no key.
     """
 
+    _path = ""
+
     def __init__(
         self, path: str | os.PathLike[str], *, encryption: Encryption | None = None
     ) -> None:
+        encryption = unless_wrong(encryption)  # tracebacks with locals show no key
         self._values = Values(encryption)
         try:
             name = os.path.expanduser(os.fspath(path))
@@ -103,7 +106,7 @@ class FileStore(TokenStore):
         self._change(identity, None, replacing)
 
     @contextmanager
-    def exclusive(self, identity: str, timeout: float) -> Iterator[None]:
+    def exclusive(self, identity: str, timeout: float) -> Iterator[Lease | None]:
         """Hold `identity` among all processes that use this file; see `TokenStore.exclusive`.
 
         Entering proves that a save can succeed: the file is read, and as many
@@ -111,14 +114,17 @@ class FileStore(TokenStore):
         """
         deadline = time.monotonic() + timeout
         with self._exclusion(identity, timeout):
+            if (keyless := self._values.problem) is not None:
+                raise StoreError(f"Nothing can be stored in {self._path!r}. {keyless}")
             private.prepare_directory(os.path.dirname(self._path))
-            with private.locked(self._lock_name(identity), deadline):
+            with private.locked(self._lock_name(identity), deadline) as lock:
                 # A writer may hold the other lock just now; that it can be opened is enough.
                 with suppress(RefreshTimeout), private.locked(self._path + ".lock", 0.0):
                     pass
                 if (problem := self._prove_room(identity)) is not None:
                     raise problem
-                yield
+                with lock.marked() as taken_over:
+                    yield private.Held(taken_over)
 
     def wait(self, identity: str, timeout: float) -> None:
         """Block until the file has changed, 50 ms or `timeout` seconds at most.

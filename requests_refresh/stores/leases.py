@@ -18,6 +18,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from ..errors import StoreError
@@ -26,6 +27,10 @@ log = logging.getLogger("requests_refresh")
 
 _RENEWALS: Final = 3  # in the length of a lease
 _RETRY: Final = 0.1  # of a lease's length: after a renewal that failed
+LOST: Final = (
+    "%s: the lease on its renewal was lost, to a stop of this process or to the"
+    " store's server. What is stored is guarded all the same."
+)
 
 
 class Held:
@@ -34,18 +39,27 @@ class Held:
     extend: begins the lease anew, at the server; False if it is ours no more.
         Raises StoreError if the server cannot be asked.
     length: seconds.
+    taken_over: whether the holder before never gave it back: he was killed or cut off.
     """
 
     def __init__(
-        self, identity: str, owner: str, length: float, extend: Callable[[str, str], bool]
+        self,
+        identity: str,
+        owner: str,
+        length: float,
+        extend: Callable[[str, str], bool],
+        *,
+        taken_over: bool = False,
     ) -> None:
         self.identity = identity
         self.owner = owner
         self.length = length
+        self.taken_over = taken_over
         self.renew_at = time.monotonic() + length / _RENEWALS
         self.lost = False
         self._extend = extend
         self._pid = os.getpid()
+        self._done = threading.Event()
 
     @property
     def inherited(self) -> bool:
@@ -73,78 +87,43 @@ class Held:
             )
         return True
 
+    def keep(self) -> None:
+        """Renew it until `let_go`. Where no thread can be started it lasts for its length.
+
+        Each has a thread of its own: a server that answers late for one identity,
+        whose row somebody locks, must not cost us the others.
+        """
+        thread = threading.Thread(target=self._run, name="requests-refresh-lease", daemon=True)
+        with suppress(RuntimeError):
+            thread.start()
+
+    def let_go(self) -> None:
+        """Renew it no more; who holds it gives it back himself."""
+        if not self.inherited:  # else the thread that stayed behind may have had the event's lock
+            self._done.set()
+
     def renew(self) -> bool:
+        """Begin it anew; False if it was lost. Raises StoreError if that cannot be found out."""
         asked = time.monotonic()
         if not self.lost and not self._extend(self.identity, self.owner):
             self.lost = True
         self.renew_at = asked + self.length / _RENEWALS
         return not self.lost
 
-
-class Keeper:
-    """Renews the leases of one store that this process holds. Fork-safe, if `reset` is called."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Hold nothing, as in the child of a fork."""
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._held: set[Held] = set()  # guarded by _lock
-        self._running = False  # guarded by _lock
-
-    def add(self, held: Held) -> None:
-        """Keep it until `drop`. Where no thread can be started it lasts for its length."""
-        with self._lock:
-            self._held.add(held)
-            start, self._running = not self._running, True
-            self._changed.notify_all()
-        if start:
-            thread = threading.Thread(target=self._run, name="requests-refresh-lease", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                with self._lock:
-                    self._running = False
-
-    def drop(self, held: Held) -> None:
-        """Let it go; who holds it gives it back himself."""
-        with self._lock:
-            self._held.discard(held)
-            self._changed.notify_all()
-
     def _run(self) -> None:
-        while True:
-            with self._lock:
-                alive = [held for held in self._held if not held.lost]
-                if not self._held:
-                    self._running = False
-                    return
-                first = min((held.renew_at for held in alive), default=float("inf"))
-                pause = min(first - time.monotonic(), threading.TIMEOUT_MAX)
-                if pause > 0:
-                    self._changed.wait(pause)
-                    continue
-                due = [held for held in alive if held.renew_at <= time.monotonic()]
-            for held in due:
-                self._renew(held)
-
-    def _renew(self, held: Held) -> None:
-        try:
-            kept = held.renew()
-        except StoreError as error:
-            held.renew_at = time.monotonic() + held.length * _RETRY
-            log.debug("%s: its lease could not be renewed: %s", held.identity, error)
-            return
-        with self._lock:
-            still = held in self._held
-        if still and not kept:
-            log.warning(
-                "%s: the lease on its renewal was lost, to a stop of this process or to the"
-                " store's server. What is stored is guarded all the same.",
-                held.identity,
-            )
+        while not self._done.wait(max(0.0, self.renew_at - time.monotonic())):
+            if time.monotonic() < self.renew_at:
+                continue  # `assure` was faster
+            try:
+                kept = self.renew()
+            except StoreError as error:
+                self.renew_at = time.monotonic() + self.length * _RETRY
+                log.debug("%s: its lease could not be renewed: %s", self.identity, error)
+                continue
+            if not kept:
+                if not self._done.is_set():
+                    log.warning(LOST, self.identity)
+                return
 
 
 def new_owner() -> str:

@@ -121,8 +121,10 @@ class Notices:
                 )
                 try:
                     start.start()
-                except RuntimeError:  # no thread to be had
+                except BaseException as error:
                     self._current = None
+                    if not isinstance(error, RuntimeError):  # that is: no thread to be had
+                        raise
             limit = min(deadline, now + _START) - now
             self._changed.wait_for(lambda: self.up or self._current is None, max(0.0, limit))
             return self.up

@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from filelock import lock_descriptor, unlock_descriptor
 
@@ -25,6 +25,15 @@ POLL: Final = 0.005  # seconds between two looks at a lock or at a file
 FLAGS: Final[int] = (
     getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 )
+
+
+class Held(NamedTuple):
+    """A `Lease` that the kernel keeps for as long as its holder lives."""
+
+    taken_over: bool
+
+    def assure(self, seconds: float) -> bool:
+        return True
 
 
 class _LockFile:
@@ -69,6 +78,22 @@ class _LockFile:
                 unlock_descriptor(fd)
             os.close(fd)
 
+    @contextmanager
+    def marked(self) -> Iterator[bool]:
+        """Have the file say that it is held; yields whether the last holder's mark was left in it.
+
+        He was killed then. A hint: where it cannot be written, nothing is known.
+        """
+        left = False
+        with suppress(OSError):
+            left = os.fstat(self._fd).st_size > 0
+            os.write(self._fd, b"held")
+        try:
+            yield left
+        finally:
+            with suppress(OSError):  # in the child of a fork, too, which does not hold it
+                os.ftruncate(self._fd, 0)
+
     def disown(self) -> None:
         """In the child of a fork: let go of the parent's lock without unlocking it."""
         fd, self._fd = self._fd, -1
@@ -77,7 +102,7 @@ class _LockFile:
 
 
 @contextmanager
-def locked(path: str, deadline: float) -> Iterator[None]:
+def locked(path: str, deadline: float) -> Iterator[_LockFile]:
     """Hold the lock file `path`, against other threads and processes alike.
 
     deadline: on the monotonic clock; one try is made even if it is over.
@@ -96,7 +121,7 @@ def locked(path: str, deadline: float) -> Iterator[None]:
                     " Nothing was changed; try again, or allow more time."
                 )
             time.sleep(min(POLL, left))
-        yield
+        yield lock
     finally:
         lock.release()
 

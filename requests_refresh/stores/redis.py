@@ -19,22 +19,33 @@ server's to promise; see the docs for operators.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import re
+import time
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StoreError
 from .notices import Deaf, Listener
 from .shared import Cell, SharedStore
 from .urls import StoreURL
-from .values import Encryption
+from .values import Encryption, unless_wrong
 
 log = logging.getLogger("requests_refresh")
 
 _ANSWER: Final = 2.0  # seconds to wait for the server's answer, and for a connection
 _CONNECTIONS: Final = 32  # of one store in one process; who finds none free waits
+_FULL: Final = "Too many connections"  # says a pool of your own that does not wait itself
+_AGAIN: Final = 0.002  # seconds after which that one is asked again
 _FEW: Final = 4  # connections of a client; with fewer, none is kept for listening
 _AFTERLIFE: Final = 3600.0  # seconds that a token which may go outlives its end
+_REMEMBERED: Final = str(30 * 86_400_000)  # ms for which a lease that ended by itself is known
+_FOREVER: Final = 1e10  # seconds; what lives longer has no TTL, and Redis counts in 64 bits
+_CODE: Final = re.compile(
+    r"\b(CLUSTERDOWN|CROSSSLOT|LOADING|MASTERDOWN|MISCONF|MOVED|NOAUTH|NOPERM|NOREPLICAS|NOSCRIPT"
+    r"|OOM|READONLY|TRYAGAIN|WRONGPASS|WRONGTYPE)\b"
+)  # https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors
+_PAGE: Final = 1000  # keys that the server looks at for one answer, when all are listed
 
 # '' stands for nothing there. pcall: who may not publish can still save.
 _SWAP: Final = """
@@ -47,10 +58,15 @@ else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 redis.pcall('PUBLISH', ARGV[4], ARGV[5])
 return 1
 """
+# KEYS[2] outlives the lease, so that who comes next sees that it was not given back.
 _ACQUIRE: Final = """
-if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+local last = redis.call('GET', KEYS[2]) or ARGV[1]
+redis.call('SET', KEYS[2], last, 'PX', ARGV[3])
+if last ~= ARGV[1] then return 2 end
 return 1
 """
 _EXTEND: Final = """
@@ -59,7 +75,7 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 _RELEASE: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1])
+redis.call('DEL', KEYS[1], KEYS[2])
 redis.pcall('PUBLISH', ARGV[2], ARGV[3])
 return 1
 """
@@ -98,30 +114,39 @@ class RedisStore(SharedStore):
         lease: float = 15.0,
         encryption: Encryption | None = None,
     ) -> None:
-        redis = _redis()
-        clients = (redis.Redis, redis.RedisCluster)
-        self._given = server if isinstance(server, clients) else None
-        unread, server = [server], None  # tracebacks with locals show no password
+        encryption = unless_wrong(encryption)
+        unseen, server = iter([server]), None  # tracebacks with locals show no password
+        clients = _redis().Redis, _redis().RedisCluster
+        unread = list(unseen)
+        self._given = unread[0] if isinstance(unread[0], clients) else None
         if self._given is None:
             self._url = StoreURL(unread.pop(), "RedisStore", _SCHEMES)
             if self._url.fixed is not None and self._url.scheme.endswith("+sentinel"):
                 _service_of(self._url)
-        if not isinstance(prefix, str) or not prefix or "{" in prefix or "}" in prefix:
-            raise ConfigurationError("prefix must be a text without braces, and not empty.")
+        fits = isinstance(prefix, str) and prefix.isprintable() and not set("{}") & set(prefix)
+        if not prefix or not fits:
+            raise ConfigurationError(
+                "prefix must be a printable text without braces, and not empty."
+            )
         super().__init__(lease=lease, encryption=encryption, listen=self._listen)
         self._prefix = prefix
         self._channel = f"{prefix}:changed"
         self._made: Any = None
         self._looked_at_policy = False
 
-    def identities(self) -> Iterator[str]:
+    def identities(self) -> list[str]:
         """The identities that are stored, in no order. Blocks for the server."""
-        found = self._try("", lambda: list(self._client().scan_iter(self._prefix + ":{*}:token")))
-        if isinstance(found, Exception):
+        found = self._try("", self._listed)
+        if isinstance(found, StoreError):
             raise found
-        start, end = len(self._prefix) + 3, -len("}:token")
-        for name in found:
-            yield unquote(_text(name)[start:end], errors="surrogatepass")
+        return found
+
+    def _listed(self) -> list[str]:
+        start, end = self._prefix + ":{=", "}:token"
+        pattern = re.sub(r"([]*?[^\\-])", r"\\\1", start) + "*" + end
+        names = {*self._client().scan_iter(pattern, count=_PAGE)}  # it may name one twice
+        quoted = [_text(name)[len(start) : -len(end)] for name in names]
+        return [unquote(name, errors="surrogatepass") for name in quoted]
 
     def close(self) -> None:
         super().close()
@@ -130,28 +155,41 @@ class RedisStore(SharedStore):
             made.close()
 
     def _read(self, identity: str) -> Cell | None:
-        text = self._client().get(self._key(identity) + ":token")
+        text = self._ask("get", self._key(identity) + ":token")
         return None if text is None else Cell(_text(text), _text(text))
 
     def _swap(self, identity: str, old: Cell | None, new: str | None, life: float | None) -> bool:
         key = self._key(identity)
-        ends = "" if life is None else str(int((life + _AFTERLIFE) * 1000))
+        ends = "" if life is None or life > _FOREVER else str(int((life + _AFTERLIFE) * 1000))
         arguments = (old.text if old else "", new or "", ends, self._channel, key)
-        return bool(self._client().eval(_SWAP, 1, key + ":token", *arguments))
+        return bool(self._ask("eval", _SWAP, 1, key + ":token", *arguments))
 
-    def _acquire(self, identity: str, owner: str) -> bool:
+    def _acquire(self, identity: str, owner: str) -> int:
         if not self._looked_at_policy:
             self._look_at_policy()
-        return bool(self._on_lease(_ACQUIRE, identity, owner, self._milliseconds))
+        return int(self._on_lease(_ACQUIRE, identity, owner, self._milliseconds, _REMEMBERED))
 
     def _extend(self, identity: str, owner: str) -> bool:
         return bool(self._on_lease(_EXTEND, identity, owner, self._milliseconds))
 
-    def _release(self, identity: str, owner: str) -> None:
-        self._on_lease(_RELEASE, identity, owner, self._channel, self._key(identity))
+    def _release(self, identity: str, owner: str) -> bool:
+        key = self._key(identity)
+        return bool(self._on_lease(_RELEASE, identity, owner, self._channel, key))
 
     def _on_lease(self, script: str, identity: str, *arguments: str) -> Any:
-        return self._client().eval(script, 1, self._key(identity) + ":lease", *arguments)
+        key = self._key(identity)
+        return self._ask("eval", script, 2, key + ":lease", key + ":holder", *arguments)
+
+    def _ask(self, command: str, *arguments: Any) -> Any:
+        """Have the client do it; wait where all connections of its pool are in use just now."""
+        deadline = time.monotonic() + _ANSWER
+        while True:
+            try:
+                return getattr(self._client(), command)(*arguments)
+            except _redis().ConnectionError as error:
+                if not str(error).startswith(_FULL) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_AGAIN)
 
     @property
     def _milliseconds(self) -> str:
@@ -168,8 +206,15 @@ class RedisStore(SharedStore):
         redis, name = _redis(), type(error).__name__
         if isinstance(error, redis.ConnectionError) and not isinstance(error, redis.ResponseError):
             return f"{name}: {error}"  # tells where and why, and holds no value
-        first = str(error).split(" ", 1)[0]  # a server's error may quote what it was sent
-        return f"{name}: {first}" if first.isupper() and first.isalpha() else name
+        if not isinstance(error, redis.RedisError):
+            return name  # a callable of yours raised it: not a word of what it says
+        code = _CODE.search(str(error))  # the rest may quote what the server was sent
+        return f"{name}: {code[0]}" if code else name
+
+    def _is_away(self, error: Exception) -> bool:
+        redis = _redis()
+        away = redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError
+        return isinstance(error, away) and not isinstance(error, redis.AuthenticationError)
 
     def _client(self) -> Any:
         if self._given is not None:
@@ -186,8 +231,10 @@ class RedisStore(SharedStore):
         info = self._try("", lambda: self._client().info("memory"))
         if not isinstance(info, dict):
             return  # not allowed to ask, or not reachable: what comes next tells
-        of_nodes = [info] if "maxmemory_policy" in info else [*info.values()]
+        of_nodes = [info] if "maxmemory_policy" in info else info.values()
         for memory in of_nodes:
+            if not isinstance(memory, dict):
+                continue  # some that speak Redis's protocol have no policy to tell of
             policy = str(memory.get("maxmemory_policy", "noeviction"))
             if memory.get("maxmemory") and policy != "noeviction":
                 what = "tokens and leases" if policy.startswith("allkeys") else "leases"
@@ -202,7 +249,7 @@ class RedisStore(SharedStore):
     def _listen(self, listener: Listener) -> None:
         client = self._client()
         pool = getattr(client, "connection_pool", None)
-        if self._given is not None and getattr(pool, "max_connections", _FEW) < _FEW:
+        if getattr(pool, "max_connections", _FEW) < _FEW:
             raise Deaf  # it has none to spare
         with client.pubsub(ignore_subscribe_messages=False) as pubsub:
             pubsub.subscribe(self._channel)
@@ -212,6 +259,11 @@ class RedisStore(SharedStore):
                     listener.ready()
                 elif message is not None and message["type"] == "message":
                     listener.heard(_text(message["data"]))
+
+    def _after_fork_in_child(self) -> None:
+        super()._after_fork_in_child()
+        # Its client's locks may be held for ever here; kept, as what ends it takes them.
+        self._inherited, self._made = self._made, None
 
     def __repr__(self) -> str:
         server = "a client" if self._url is None else repr(self._url)
@@ -282,7 +334,7 @@ def _of_sentinels(url: StoreURL, settings: dict[str, Any]) -> Any:
     make: Any = sentinels.Sentinel
     sentinel = make(
         [(node.hostname or "localhost", node.port or 26379) for node in nodes],
-        sentinel_kwargs={"socket_timeout": _ANSWER, **own},
+        sentinel_kwargs={**settings, **own},
         username=unquote(name) or None,
         password=unquote(password) or None,
         db=database,
@@ -303,7 +355,8 @@ def _service_of(url: StoreURL) -> tuple[str, int]:
 
 
 def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    # What is no UTF-8 is not ours: a text that says so, where it is looked at.
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _short(name: str) -> str:

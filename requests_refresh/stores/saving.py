@@ -22,13 +22,20 @@ from .base import ANY, Lease, Replacing, TokenStore
 log = logging.getLogger("requests_refresh")
 _T = TypeVar("_T")
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between two tries to save
+# Seconds between two tries to save. Short, because a store that is back is a race: whoever
+# finds the old token there first spends it.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.1
 
 
 class Holding(ExitStack):
     """Leaves `exclusive` when it is closed, and knows how to ask whether it still holds."""
 
     lease: Lease | None = None
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether the last holder ended in the middle, so far as the store can tell."""
+        return bool(getattr(self.lease, "taken_over", False))
 
 
 class Place:
@@ -106,6 +113,7 @@ class Place:
         )  # whatever comes, Ctrl-C too, it is not forgotten
         pause = _FIRST_PAUSE
         while True:
+            began = self._clock()
             try:
                 there = self._swap(issued, replacing)
             except StoreError as exc:
@@ -121,7 +129,8 @@ class Place:
                     return there is issued
                 problem = StoreConflict("What was to be replaced has changed.")
                 self.unsaved, replacing = (issued, there, is_older), there
-            left = give_up - self._clock()
+            now = self._clock()
+            left = give_up - now - (now - began)  # the next try may hang for as long as this one
             if left <= 0:
                 log.error(
                     "%s: a new token could not be stored and is in memory only; still trying."
@@ -144,6 +153,10 @@ class Place:
             if self.unsaved is pending:
                 self.unsaved = token, there, is_older
             raise StoreConflict("An older token came back in the store; it will be replaced.")
+        if there is None and replacing is not None and replacing.refresh_token is None:
+            if self.unsaved is pending:
+                self.unsaved = token, None, is_older
+            raise StoreConflict("What was to be replaced has expired; it will be stored anew.")
         if there is not token:
             log.warning("%s: another token was stored meanwhile; it counts", self._identity)
         if self.unsaved is pending:

@@ -16,6 +16,7 @@ and hosts, waiting for a change, and errors that hold no secret.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from abc import abstractmethod
@@ -28,7 +29,7 @@ from .. import lifecycle
 from ..errors import ConfigurationError, RefreshError, RefreshTimeout, StoreConflict, StoreError
 from ..tokens import Token
 from .base import ANY, Replacing, TokenStore
-from .leases import Held, Keeper, new_owner
+from .leases import LOST, Held, new_owner
 from .notices import LONG, Listener, Notices
 from .values import Encryption, Values
 
@@ -36,7 +37,9 @@ log = logging.getLogger("requests_refresh")
 _T = TypeVar("_T")
 
 _SWAPS: Final = 100  # tries of one save among others', before it gives up
-_LONGEST_LEASE: Final = 3600.0
+_LONG_WAIT: Final = 1.0  # seconds for an answer that does not come
+_SETTLE: Final = 0.5  # seconds; several times what passes between two tries to save
+LONGEST_LEASE: Final = 3600  # seconds
 
 
 class Cell(NamedTuple):
@@ -63,16 +66,19 @@ class SharedStore(TokenStore):
     ) -> None:
         if isinstance(lease, bool) or not isinstance(lease, (int, float)):
             raise ConfigurationError("lease must be a number of seconds.")
-        if not 0.05 <= lease <= _LONGEST_LEASE:
+        if not 0.05 <= lease <= LONGEST_LEASE:
             raise ConfigurationError(
                 f"A lease of {lease!r} s cannot be kept: give it seconds, enough for what the"
-                f" provider may take to answer, {_LONGEST_LEASE:.0f} at most."
+                f" provider may take to answer, {LONGEST_LEASE:.0f} at most."
             )
         self._lease = float(lease)
         self._values = Values(encryption)
-        self._keeper = Keeper()
         self._notices = Notices(listen)
-        self._seen = threading.local()  # .last: identity and mark of this thread's last load
+        # Of each thread. last: identity and mark of its last load; silent: whether the server
+        # let it wait for the last answer in vain.
+        self._seen = threading.local()
+        self._away, self._back_at = False, -math.inf  # the server; when it was back
+        self._doubtful: dict[str, str] = {}  # owners of leases that may have been taken, unheard
         self._making = threading.Lock()  # over the making of what connects to the server
         lifecycle.watch(self)
 
@@ -92,16 +98,19 @@ class SharedStore(TokenStore):
         """
 
     @abstractmethod
-    def _acquire(self, identity: str, owner: str) -> bool:
-        """Take the lease if it is free, or `owner` has it already."""
+    def _acquire(self, identity: str, owner: str) -> int:
+        """Take the lease if it is free, or `owner` has it already.
+
+        0: another has it. 1: taken. 2: taken, and the last holder had not given it back.
+        """
 
     @abstractmethod
     def _extend(self, identity: str, owner: str) -> bool:
         """Begin the lease anew if `owner` has it."""
 
     @abstractmethod
-    def _release(self, identity: str, owner: str) -> None:
-        """Give the lease back if `owner` has it, and tell who listens."""
+    def _release(self, identity: str, owner: str) -> bool:
+        """Give the lease back and tell who listens. False: `owner` did not have it any more."""
 
     @abstractmethod
     def _key(self, identity: str) -> str:
@@ -114,6 +123,10 @@ class SharedStore(TokenStore):
     @abstractmethod
     def _reason(self, error: Exception) -> str:
         """What the library's error says, without any value that was sent."""
+
+    @abstractmethod
+    def _is_away(self, error: Exception) -> bool:
+        """Whether it tells that the server could not be reached."""
 
     # --------------------------------------------------------- the contract
 
@@ -140,13 +153,17 @@ class SharedStore(TokenStore):
         """
         deadline = time.monotonic() + timeout
         with self._exclusion(identity, timeout):
+            if (problem := self._values.problem) is not None:
+                raise StoreError(f"Nothing can be stored as {self._where(identity)}. {problem}")
             held = self._obtain(identity, deadline)
-            self._keeper.add(held)
             try:
+                held.keep()
                 yield held
             finally:
-                self._keeper.drop(held)
-                if not held.inherited and not held.lost:
+                held.let_go()
+                # A server that does not answer is not asked: whoever waits for us waits for that.
+                silent = getattr(self._seen, "silent", False)
+                if not (held.inherited or held.lost or silent):
                     self._give_back(held)
 
     def wait(self, identity: str, timeout: float) -> None:
@@ -187,10 +204,12 @@ class SharedStore(TokenStore):
                 )
             if token.refresh_token is None and token.expires_at is not None:
                 life = max(0.0, token.expires_at - time.time())
-        for _ in range(_SWAPS):
+        for tries in range(_SWAPS):
             cell = self._try(identity, self._read, identity)
             if isinstance(cell, StoreError):
                 return cell
+            if tries and (cell and cell.text) == new:
+                return None  # an answer was lost on its way, and it had been done
             stored = None if cell is None else self._token_of(identity, cell)
             if isinstance(stored, StoreError):
                 return stored
@@ -225,7 +244,7 @@ class SharedStore(TokenStore):
         )
 
     def _mark(self, identity: str) -> str | None:
-        """What tells one state of it from others; an error counts as no change."""
+        """What tells one state of it from others; an error counts as a change."""
         cell = self._try(identity, self._read, identity)
         if isinstance(cell, StoreError):
             time.sleep(LONG / 10)  # whoever asks in a loop
@@ -233,20 +252,44 @@ class SharedStore(TokenStore):
         return cell and cell.mark
 
     def _obtain(self, identity: str, deadline: float) -> Held:
-        owner = new_owner()
-        while True:
-            taken = self._try(identity, self._acquire, identity, owner)
-            if isinstance(taken, StoreError):
-                raise taken
-            if taken:
-                return Held(identity, owner, self._lease, self._extend_or_raise)
+        owner, taken = self._doubtful.pop(identity, None) or new_owner(), 0
+
+        def is_held() -> bool:
+            nonlocal taken
+            answer = self._try(identity, self._acquire, identity, owner)
+            if isinstance(answer, StoreError):
+                self._doubtful[identity] = owner
+                raise answer
+            taken = answer
+            return not taken
+
+        self._settle(identity, deadline)
+        while is_held():
             left = deadline - time.monotonic()
             if left <= 0:
                 raise RefreshTimeout(
                     f"Another process or host went on holding {self._where(identity)}. Nothing"
                     " was changed; try again, or allow more time."
                 )
-            self._notices.wait(self._key(identity), lambda: True, left)
+            # Tried once more when a release will be heard: one may have come just now.
+            self._notices.wait(self._key(identity), is_held, left)
+            if taken:
+                break
+        if taken == 2:  # who had it may be cut off only, and save as soon as he can
+            time.sleep(min(_SETTLE, self._lease / 2))
+        length, extend = self._lease, self._extend_or_raise
+        return Held(identity, owner, length, extend, taken_over=taken == 2)
+
+    def _settle(self, identity: str, deadline: float) -> None:
+        """Let those whose leases ended while the server was away save what they hold first."""
+        settled = self._back_at + _SETTLE
+        if (pause := min(settled, deadline) - time.monotonic()) > 0:
+            time.sleep(pause)
+        if settled > deadline:
+            raise RefreshTimeout(
+                f"The server of {self._where(identity)} has just come back, and others may have to"
+                " save there first. Nothing was changed; try again."
+            )
 
     def _extend_or_raise(self, identity: str, owner: str) -> bool:
         kept = self._try(identity, self._extend, identity, owner)
@@ -255,27 +298,36 @@ class SharedStore(TokenStore):
         return kept
 
     def _give_back(self, held: Held) -> None:
-        problem = self._try(held.identity, self._release, held.identity, held.owner)
-        if isinstance(problem, StoreError):  # it ends by itself
-            log.debug("%s: its lease could not be given back: %s", held.identity, problem)
+        given = self._try(held.identity, self._release, held.identity, held.owner)
+        if isinstance(given, StoreError):  # it ends by itself
+            log.debug("%s: its lease could not be given back: %s", held.identity, given)
+        elif not given:
+            log.warning(LOST, held.identity)
 
     def _try(self, identity: str, work: Callable[..., _T], *args: Any) -> _T | StoreError:
         """What `work` returns, or its error in words that are fit to be seen."""
+        began, self._seen.silent = time.monotonic(), False
         try:
-            return work(*args)
+            result = work(*args)
         except StoreError as error:
             return error.with_traceback(None)
         except RefreshError as error:
             return StoreError(str(error))
         except Exception as error:
+            self._away = self._away or self._is_away(error)
             reason = self._reason(error)
+        else:
+            if self._away:
+                self._away, self._back_at = False, time.monotonic()
+            return result
+        self._seen.silent = time.monotonic() - began > _LONG_WAIT
         return StoreError(
             f"{self._where(identity)} could not be reached or used ({reason}). What is stored is"
             " intact. See to the server and try again."
         )
 
     def _after_fork_in_child(self) -> None:
-        self._keeper.reset()
+        self._doubtful = {}  # two processes must not be one owner
         self._notices.reset()
         self._making = threading.Lock()
 

@@ -31,16 +31,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ..errors import ConfigurationError, StoreError
 from . import sql_dialects as dialects
 from .notices import Listener
-from .shared import Cell, SharedStore
+from .shared import LONGEST_LEASE, Cell, SharedStore
 from .urls import StoreURL
-from .values import Encryption
+from .values import Encryption, unless_wrong
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _T = TypeVar("_T")
 _NAME: Final = re.compile(r"([A-Za-z_]\w*\.)?[A-Za-z_]\w{0,59}", re.ASCII)
+_LONGEST: Final = LONGEST_LEASE * 1000
 _PAGE: Final = 1000  # rows that are listed at once
+_TRIES: Final = 20  # of a statement that fails for others' sake
 _ROOM: Final = 2**15  # bytes, written as twice as many letters, that prove that a save fits
 
 
@@ -69,6 +71,7 @@ class SQLStore(SharedStore):
 
     _url: StoreURL | None = None
     _engine: Engine | None = None
+    _dispose: weakref.finalize[..., SQLStore] | None = None
     _name = ""
 
     def __init__(
@@ -80,11 +83,14 @@ class SQLStore(SharedStore):
         lease: float = 15.0,
         encryption: Encryption | None = None,
     ) -> None:
-        alchemy = dialects.sqlalchemy()
-        if isinstance(database, alchemy.Engine):
-            self._engine = database
-        unread: list[Any] = [database]
+        encryption = unless_wrong(encryption)
+        unseen: Iterator[Any] = iter([database])
         del database  # tracebacks with locals show no password
+        engines = dialects.sqlalchemy().Engine
+        # An AsyncEngine has one within, which is refused below, with words for both.
+        unread = [getattr(one, "sync_engine", one) for one in unseen]
+        if isinstance(unread[0], engines):
+            self._engine = unread[0].execution_options(isolation_level="AUTOCOMMIT")
         if self._engine is None:
             self._url = StoreURL(unread.pop(), "SQLStore")
         if not isinstance(table, str) or not _NAME.fullmatch(table):
@@ -94,11 +100,14 @@ class SQLStore(SharedStore):
             )
         super().__init__(lease=lease, encryption=encryption, listen=self._listen)
         if self._engine is not None:
-            dialects.check(self._engine.url, given=True)
+            if problem := dialects.problem(self._engine.url, self._engine.dialect, given=True):
+                raise ConfigurationError(problem)
         elif self._url is not None and self._url.fixed is not None:
             dialects.parsed(self._url)
         self._create, self._name = create, table
+        self._channel = table[-63:]  # PostgreSQL takes no longer one
         self._table = dialects.table_of(table)
+        self._find = dialects.value_of(self._table)
         self._ready = False  # the table is there
 
     def identities(self) -> Iterator[str]:
@@ -115,29 +124,38 @@ class SQLStore(SharedStore):
             if not rows:
                 return
             last = rows[-1][0]
-            yield from (json.loads(identity) for _, identity in rows)
+            for _, text in rows:
+                try:
+                    identity = json.loads(text)
+                except (ValueError, RecursionError):
+                    identity = None
+                if not isinstance(identity, str):
+                    problem = f"A row of the table {self._name} is of no identity (id {last[:8]}…)."
+                    raise StoreError(f"{problem} All is as it was. Mend the row, or remove it.")
+                yield identity
 
     def close(self) -> None:
         super().close()
-        if self._url is not None and self._engine is not None:
-            engine, self._engine = self._engine, None
-            engine.dispose()
+        if self._url is not None:
+            with self._making:
+                self._engine, self._ready, dispose = None, False, self._dispose
+            if dispose is not None:
+                dispose()
 
     def _read(self, identity: str) -> Cell | None:
-        columns = self._table.c
-        query = dialects.sqlalchemy().select(columns.value, columns.mark)
-        query = query.where(columns.id == self._key(identity), columns.value.is_not(None))
-        row = self._run(lambda at: at.execute(query).first())
+        key = {"key": self._key(identity)}
+        row = self._run(lambda at: at.execute(self._find, key).first())
         return None if row is None else Cell(row[0], row[1])
 
     def _swap(self, identity: str, old: Cell | None, new: str | None, life: float | None) -> bool:
-        return self._run(lambda at: self._swap_on(at, identity, old, new))
-
-    def _swap_on(self, at: Connection, identity: str, old: Cell | None, new: str | None) -> bool:
-        columns = self._table.c
-        there = columns.value.is_(None) if old is None else columns.mark == old.mark
         values = {"value": new, "mark": secrets.token_hex(16)}
-        swapped = self._update(at, identity, there, values)
+        return self._run(lambda at: self._swap_on(at, identity, old, values))
+
+    def _swap_on(self, at: Connection, identity: str, old: Cell | None, values: Any) -> bool:
+        columns, new = self._table.c, values["value"]
+        there = columns.value.is_(None) if old is None else columns.mark == old.mark
+        # The second time that this runs it may have been swapped already, unheard.
+        swapped = self._update(at, identity, there | (columns.mark == values["mark"]), values)
         if not swapped and not (old is None and self._insert(at, identity, values)):
             return False
         if new is None:
@@ -145,7 +163,7 @@ class SQLStore(SharedStore):
         self._tell(at, identity)
         return True
 
-    def _acquire(self, identity: str, owner: str) -> bool:
+    def _acquire(self, identity: str, owner: str) -> int:
         taken = self._run(lambda at: self._acquire_on(at, identity, owner))
         if taken and self._engine is not None and self._engine.dialect.name == "sqlite":
             try:
@@ -156,7 +174,7 @@ class SQLStore(SharedStore):
                 raise
         return taken
 
-    def _acquire_on(self, at: Connection, identity: str, owner: str) -> bool:
+    def _acquire_on(self, at: Connection, identity: str, owner: str) -> int:
         columns, now = self._table.c, dialects.now(at.dialect.name)
         query = dialects.sqlalchemy().select(columns.holder, columns.held_until, now)
         row = at.execute(query.where(columns.id == self._key(identity))).first()
@@ -164,11 +182,13 @@ class SQLStore(SharedStore):
         if row is None:
             return self._insert(at, identity, {"mark": secrets.token_hex(16), **values})
         holder, until, moment = row
-        if holder is not None and holder != owner and until > moment:
+        # One that would end later than any can has been left behind by a clock that was set back.
+        if holder is not None and holder != owner and moment < until <= moment + _LONGEST:
             return False
         same = columns.holder.is_(None) if holder is None else columns.holder == holder
         same &= columns.held_until == until
-        return self._update(at, identity, same, values)
+        taken = self._update(at, identity, same, values)
+        return 2 if taken and holder not in (None, owner) else int(taken)
 
     def _extend(self, identity: str, owner: str) -> bool:
         def extend(at: Connection) -> bool:
@@ -178,13 +198,19 @@ class SQLStore(SharedStore):
 
         return self._run(extend)
 
-    def _release(self, identity: str, owner: str) -> None:
-        def release(at: Connection) -> None:
-            if self._update(at, identity, self._table.c.holder == owner, {"holder": None}):
-                self._sweep(at, identity)
-                self._tell(at, identity)
+    def _release(self, identity: str, owner: str) -> bool:
+        columns = self._table.c
 
-        self._run(release)
+        def release(at: Connection) -> bool:
+            mine, no_value = columns.holder == owner, columns.value.is_(None)
+            if not self._update(at, identity, mine & ~no_value, {"holder": None}):
+                if not self._update(at, identity, mine, {"holder": None}):
+                    return False
+                self._sweep(at, identity)
+            self._tell(at, identity)
+            return True
+
+        return self._run(release)
 
     def _update(self, at: Connection, identity: str, where: Any, values: Any) -> bool:
         update = self._table.update().where(self._table.c.id == self._key(identity), where)
@@ -192,11 +218,18 @@ class SQLStore(SharedStore):
 
     def _insert(self, at: Connection, identity: str, values: Any) -> bool:
         row = {"id": self._key(identity), "identity": json.dumps(identity), **values}
-        try:
-            at.execute(self._table.insert().values({"held_until": 0, **row}))
-        except dialects.sqlalchemy().exc.IntegrityError:
-            return False  # somebody else was faster
-        return True
+        alchemy = dialects.sqlalchemy()
+        there = alchemy.select(self._table.c.id).where(self._table.c.id == row["id"])
+        for left in reversed(range(_TRIES)):
+            try:
+                at.execute(self._table.insert().values({"held_until": 0, **row}))
+                return True
+            except alchemy.exc.IntegrityError:
+                if at.execute(there).first() is not None:
+                    return False  # somebody else was faster
+                if not left:  # none that was gone again: a constraint that is not ours
+                    raise
+        raise AssertionError
 
     def _sweep(self, at: Connection, identity: str) -> None:
         """Remove a row that says nothing any more."""
@@ -213,36 +246,52 @@ class SQLStore(SharedStore):
 
     def _tell(self, at: Connection, identity: str) -> None:
         if at.dialect.name == "postgresql":
-            notify = dialects.sqlalchemy().func.pg_notify(self._name, self._key(identity))
+            notify = dialects.sqlalchemy().func.pg_notify(self._channel, self._key(identity))
             with suppress(dialects.sqlalchemy().exc.DBAPIError):  # who waits looks now and then
                 at.execute(dialects.sqlalchemy().select(notify))
 
     def _listen(self, listener: Listener) -> None:
-        dialects.listen(self._connected(), self._name, listener)
+        dialects.listen(self._connected(), self._channel, listener)
 
     def _run(self, work: Callable[[Connection], _T]) -> _T:
         """Each statement of `work` is a transaction of its own. It may run twice."""
         again = True
-        while True:
+        for left in reversed(range(_TRIES)):
             engine = self._connected()
+            pool = engine.pool
             try:
-                with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as at:
+                with engine.connect() as at:
                     if not self._ready:
                         self._prepare(at)
-                    return work(at)
+                    result = work(at)
+                    if self._url is None:
+                        at.commit()  # your Engine's events may have begun a transaction
+                    return result
             except dialects.sqlalchemy().exc.DBAPIError as error:
                 self._ready = False  # whatever happened to it: look
-                if not (again and error.connection_invalidated):
+                if left and dialects.collided(error):
+                    continue
+                if not (left and again and error.connection_invalidated):
                     raise
                 again = False  # a pooled connection had died; the pool has been emptied
+            finally:
+                if engine is not self._engine:  # closed meanwhile, and its pool has this one back
+                    pool.dispose()
+        raise AssertionError
 
     def _prepare(self, at: Connection) -> None:
-        if self._create and not dialects.exists(at, self._table):
+        if not dialects.exists(at, self._table):
+            if not self._create:
+                raise StoreError(
+                    f"The table {self._name} is missing, and create=False leaves it to you to"
+                    " create. Nothing was changed; the documentation has the statement."
+                )
             try:
                 self._table.create(at)
             except dialects.sqlalchemy().exc.DBAPIError:
                 if not dialects.exists(at, self._table):  # else another process was faster
                     raise
+        at.commit()
         self._ready = True
 
     def _connected(self) -> Engine:
@@ -251,7 +300,8 @@ class SQLStore(SharedStore):
                 assert self._url is not None
                 self._engine = engine = dialects.engine_of(dialects.parsed(self._url))
                 # Who drops the store without closing it leaves no connection open.
-                weakref.finalize(self, engine.dispose).atexit = False
+                self._dispose = finalizer = weakref.finalize(self, engine.dispose)
+                finalizer.atexit = False
             return self._engine
 
     def _key(self, identity: str) -> str:
@@ -262,7 +312,12 @@ class SQLStore(SharedStore):
         return f"the row of {shown!r} in the table {self._name}"
 
     def _reason(self, error: Exception) -> str:
-        return dialects.reason(error)
+        return dialects.reason(error, self._engine.url if self._engine is not None else None)
+
+    def _is_away(self, error: Exception) -> bool:
+        if not isinstance(error, dialects.sqlalchemy().exc.DBAPIError):
+            return False
+        return error.connection_invalidated or error.statement is None
 
     def _after_fork_in_child(self) -> None:
         super()._after_fork_in_child()

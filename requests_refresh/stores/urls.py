@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..errors import ConfigurationError
 
@@ -23,6 +23,7 @@ class StoreURL:
     __slots__ = ("_schemes", "_url", "_what")
 
     def __init__(self, url: object, what: str, schemes: tuple[str, ...] = ()) -> None:
+        left_behind = isinstance(url, StoreURL) and url._url is None
         if isinstance(url, StoreURL):
             url = url._url
         self._url: str | Callable[[], str] | None = None
@@ -30,7 +31,7 @@ class StoreURL:
         problem = None
         if isinstance(url, str):
             problem = self._problem(url)
-        elif url is not None and not callable(url):
+        elif not left_behind and not callable(url):
             problem = f"{what} needs a URL, or a callable that returns one."
         if problem is not None:
             del url  # tracebacks with locals show no password
@@ -42,7 +43,8 @@ class StoreURL:
         try:
             parts = urlsplit(url)
             scheme = parts.scheme
-            _ = "," in parts.netloc or parts.port  # which looks at it
+            for host in parts.netloc.rpartition("@")[2].split(","):
+                _ = urlsplit(f"//{host}").port  # which looks at it
         except ValueError:
             return f"The URL of this {self._what} cannot be read: its host or port is none."
         if scheme and (not self._schemes or scheme in self._schemes):
@@ -83,7 +85,8 @@ class StoreURL:
         if not isinstance(self._url, str):
             return "a URL that is not shown"
         parts = urlsplit(self._url)
-        return repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+        shown = "..." if _is_cut(parts) else parts.netloc.rpartition("@")[2] + parts.path
+        return repr(f"{parts.scheme}://{shown}")
 
     def __copy__(self) -> StoreURL:
         return self
@@ -93,12 +96,24 @@ class StoreURL:
 
     def __reduce__(self) -> tuple[Any, ...]:
         url = self._url
-        if isinstance(url, str) and _holds_secret(url):
-            url = None
+        if url is None or (isinstance(url, str) and _holds_secret(url)):
+            return _left_behind, (self._what, self._schemes)
         return StoreURL, (url, self._what, self._schemes)
 
 
 def _holds_secret(url: str) -> bool:
     parts = urlsplit(url)
     query = parts.query.lower()
-    return ":" in parts.netloc.rpartition("@")[0] or any(word in query for word in _SECRET)
+    login = parts.netloc.rpartition("@")[0]
+    return ":" in login or _is_cut(parts) or any(word in query for word in _SECRET)
+
+
+def _is_cut(parts: SplitResult) -> bool:
+    """Whether a / ? or # that stands in a password as it is may have cut it in two."""
+    return ":" in parts.netloc and "@" in parts.path + parts.query + parts.fragment
+
+
+def _left_behind(what: str, schemes: tuple[str, ...]) -> StoreURL:
+    self = StoreURL.__new__(StoreURL)
+    self._url, self._what, self._schemes = None, what, schemes
+    return self

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
 _SCHEMA: Final = 1
+# base64 of 32 bytes. Python's own reader stops at the "=" and drops what follows, a second key too.
+_KEY: Final = re.compile(r"[A-Za-z0-9_+/-]{43}=")
 _LARGEST_KEY_FILE: Final = 2**16  # bytes
 _VARIABLE: Final = "REQUESTS_REFRESH_KEYS"
 
@@ -44,12 +46,15 @@ class Encryption:
     pickle takes the name of the variable or file along, never a key.
     """
 
+    _count = 0
+    _fernet: MultiFernet | None = None
+
     def __init__(self, *keys: str | bytes) -> None:
         fernet = _fernet_of(keys)
         count, keys = len(keys), ()  # tracebacks with locals show no key
         if isinstance(fernet, str):
             raise ConfigurationError(fernet)
-        self._fernet: MultiFernet | None = fernet
+        self._fernet = fernet
         self._count = count
         self._from: tuple[str, str] | None = None
 
@@ -99,7 +104,7 @@ class Encryption:
             document = json.loads(self._fernet.decrypt(sealed.encode()))
         except (_cryptography().InvalidToken, ValueError, RecursionError):
             return None
-        fits = isinstance(document, dict) and document.get("identity") == identity
+        fits = isinstance(document, dict) and _names(document, identity)
         return document.get("token") if fits else None
 
     @property
@@ -134,13 +139,19 @@ class Values:
 
     def __init__(self, encryption: Encryption | None = None) -> None:
         if encryption is not None and not isinstance(encryption, Encryption):
+            del encryption  # it may be a key
             raise ConfigurationError("encryption must be an Encryption, such as Encryption(key).")
         self.encryption = encryption
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written or read at all, or None."""
+        return None if self.encryption is None else self.encryption.problem
+
     def why_not(self) -> str:
         """Why `wrap` or `pack` gave None."""
-        if self.encryption is not None and self.encryption.problem is not None:
-            return self.encryption.problem
+        if self.problem is not None:
+            return self.problem
         return f"That is because {NOT_JSON}. What is stored is as it was. Leave those values out."
 
     def wrap(self, identity: str, token: Token) -> dict[str, Any] | None:
@@ -158,7 +169,7 @@ class Values:
             if sealed is not None:
                 return "it is encrypted, and this store was given no key"
         elif self.encryption.problem is not None:
-            return self.encryption.problem
+            return self.encryption.problem.rstrip(".")
         elif not isinstance(sealed, str):
             return "it is not encrypted, and this store takes encrypted values only"
         else:
@@ -186,9 +197,23 @@ class Values:
             return "it is no token"
         if document.get("schema") != _SCHEMA:
             return f"its schema is not {_SCHEMA}, the only one known here"
-        if document.get("identity") != identity:
+        if not _names(document, identity):
             return "it belongs to another identity"
         return self.unwrap(identity, document["token"])
+
+
+def unless_wrong(encryption: Encryption | None) -> Any:
+    """`encryption`, or its type where `Values` is going to refuse it.
+
+    For a store to take what it is given: what is wrong may be a key, and must not be a local of
+    its own when that raises.
+    """
+    return encryption if isinstance(encryption, Encryption | None) else type(encryption)
+
+
+def _names(document: Mapping[str, Any], identity: str) -> bool:
+    # By way of JSON, which makes one character of the two halves of a surrogate pair.
+    return bool(document.get("identity") == json.loads(json.dumps(identity)))
 
 
 def _dumps(document: object) -> str | None:
@@ -218,13 +243,13 @@ def _fernet_of(keys: tuple[str | bytes, ...]) -> MultiFernet | str:
         return "Encryption needs a key, and none was given. Encryption.new_key() makes one."
     made = []
     for key in keys:
-        try:
-            made.append(fernet.Fernet(key))
-        except (TypeError, ValueError, AttributeError):
+        text = key.decode("latin-1") if isinstance(key, bytes) else key
+        if not isinstance(text, str) or not _KEY.fullmatch(text):
             return (
                 "What was given as a key is not url-safe base64 of 32 bytes."
                 " Encryption.new_key() makes one."
             )
+        made.append(fernet.Fernet(text))
     several: MultiFernet = fernet.MultiFernet(made)
     return several
 

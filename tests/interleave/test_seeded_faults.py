@@ -143,7 +143,7 @@ class LogsInBesideARound(Gate):
         current = change()
         with self._lock:
             self._use_locked(current)
-            self._held = None if error is None else (float("inf"), error)
+            self.held = None if error is None else (float("inf"), error)
 
 
 class LooksOnce(Gate):

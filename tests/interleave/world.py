@@ -91,7 +91,7 @@ class World:
 
     def shared(self, refers: list[object]) -> list[object]:
         gate = self.gate
-        values = (gate.current, gate._held, gate._round, self.stored, self.asked_for)
+        values = (gate.current, gate.held, gate._round, self.stored, self.asked_for)
         ends = sorted((self.kinds[who], repr(self.name(e, []))) for who, e in self.ends.items())
         past = frozenset(gate.past._went.items())
         return [past, self.too_late, *(self.name(value, refers) for value in values), *ends]

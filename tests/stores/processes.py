@@ -157,7 +157,7 @@ def hold_and_fork(report: Connection, path: str) -> None:
 def write_without_room(report: Connection, path: str) -> None:
     """Try `exclusive` and `save` where no file may grow past 4 KiB; report the messages."""
     store = FileStore(path)
-    attempts: list[Callable[[], None]] = [
+    attempts: list[Callable[[], object]] = [
         lambda: store.exclusive("default", 0.0).__enter__(),
         lambda: store.save("default", Token("a", extra={"fill": "x" * 5000})),
     ]

@@ -6,8 +6,8 @@ import uuid
 
 import pytest
 
-from requests_refresh import Token, TokenStore
-from requests_refresh.stores import Encryption, RedisStore
+from requests_refresh import TokenStore
+from requests_refresh.stores import RedisStore
 from requests_refresh.testing import TokenStoreContract
 from tests.servers.redis import RedisServer
 

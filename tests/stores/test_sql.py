@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from requests_refresh import Token, TokenStore
+from requests_refresh import TokenStore
 from requests_refresh.stores import SQLStore
 from requests_refresh.testing import TokenStoreContract
 from tests.servers.maria import MariaServer
