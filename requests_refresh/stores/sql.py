@@ -165,7 +165,7 @@ class SQLStore(SharedStore):
 
     def _acquire(self, identity: str, owner: str) -> int:
         taken = self._run(lambda at: self._acquire_on(at, identity, owner))
-        if taken and self._engine is not None and self._engine.dialect.name == "sqlite":
+        if taken and self._connected().dialect.name == "sqlite":
             try:
                 self._run(self._prove_room)
             except BaseException:

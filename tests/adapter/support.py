@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -71,3 +72,8 @@ def advance(tokens: TokenSource, seconds: float) -> None:
     """Let the source believe that so many seconds have passed."""
     before = tokens._clock
     tokens._clock = lambda: before() + seconds
+
+
+def name_of(value: object) -> str:
+    """What a test is named after: the same in every process, so without addresses."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))

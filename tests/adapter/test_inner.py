@@ -13,6 +13,7 @@ from urllib3.util import Retry, Timeout
 
 from requests_refresh import ConfigurationError, LoginRequired, RefreshAdapter, TokenSource
 from requests_refresh.testing import AuthServer
+from tests.adapter.support import name_of
 
 from .conftest import Mount
 from .support import Issuer
@@ -64,7 +65,7 @@ def test_an_unknown_option_is_refused() -> None:
         {"max_retries": Retry(1, status_forcelist={401})},
         {"inner": HTTPAdapter(max_retries=Retry(1, status_forcelist=[401]))},
     ],
-    ids=repr,
+    ids=name_of,
 )
 def test_settings_that_cannot_be_right(settings: dict[str, Any]) -> None:
     """Each is a ConfigurationError at construction, which is a ValueError too."""

@@ -26,6 +26,7 @@ from requests_refresh import (
 )
 from requests_refresh.errors import RefreshError
 from requests_refresh.grants.failures import as_refresh_error, as_token, retry_after
+from tests.adapter.support import name_of
 from tests.grants.endpoint import Answer, EndpointServer, raw, reset, silence
 
 OLD = Token("old-access", refresh_token="old-refresh", scope="read", extra={"id": 7})
@@ -278,7 +279,9 @@ def test_a_token_is_filled_in() -> None:
 
 
 @pytest.mark.parametrize(
-    "result", [None, 7, b"a2", ["a2"], object(), Token(refresh_token="r"), {}, "", "a\nb"], ids=repr
+    "result",
+    [None, 7, b"a2", ["a2"], object(), Token(refresh_token="r"), {}, "", "a\nb"],
+    ids=name_of,
 )
 def test_anything_else_is_no_token(result: Any) -> None:
     """What is no token is InvalidReply, which names at most its type."""

@@ -17,6 +17,7 @@ from requests_refresh import (
     RefreshTokenGrant,
     Token,
 )
+from tests.adapter.support import name_of
 from tests.grants.endpoint import Answer, EndpointServer
 
 URL = "https://auth.example.com/token"
@@ -171,7 +172,7 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "settings"), ALL, ids=str)
+@pytest.mark.parametrize(("kind", "settings"), ALL, ids=name_of)
 def test_settings_that_cannot_be_right(kind: Any, settings: dict[str, Any]) -> None:
     """Each is a ConfigurationError at once, and no message or frame shows what it was given."""
     with pytest.raises(ConfigurationError) as caught:

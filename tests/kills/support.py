@@ -95,6 +95,8 @@ class Nursery:
     def expect(self, what: str) -> dict[str, Any]:
         """Block until it reports something, which is to be `what`."""
         report = self._hear()
+        if what == "stopped" and report[0] == "done":
+            report = self._hear()  # whoever asked has gone on before `exclusive` was left
         assert report[0] == what, f"{what!r} was to come, and {report} came"
         return report[1]
 

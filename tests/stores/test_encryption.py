@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import io
 import json
@@ -20,7 +21,8 @@ from requests_refresh.stores import Encryption, FileStore
 from requests_refresh.stores.values import Values
 from tests.stores.contract import FULL, shown
 
-KEY, OTHER, THIRD = (Encryption.new_key() for _ in range(3))
+# Fixed, so that tests which are named after them have one name in every process.
+KEY, OTHER, THIRD = (base64.urlsafe_b64encode(bytes([n]) * 32).decode() for n in b"123")
 NO_KEY = "canary-5f3c-is-no-key"
 VARIABLE = "REQUESTS_REFRESH_KEYS"
 
