@@ -108,7 +108,8 @@ class Fleet:
         for line in process.stdout:
             what, more = json.loads(line)
             self._reports.put((what, more))
-        self._reports.put(("ended", {}))
+        if process.wait():  # one that has done its part may well end before the others have
+            self._reports.put(("ended", {}))
 
     def tell(self, word: str = "go") -> None:
         """Say it to every process."""
