@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -106,19 +107,17 @@ class RefreshAdapter(HTTPAdapter):
                 " again and again. Take it out: this adapter sees to 401."
             )
         lifecycle.watch(self)
+        _inners.add(inner)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         lifecycle.watch(self)
+        _inners.add(self._inner)
 
     def _after_fork_in_child(self) -> None:
         # The sockets in the pools are the parent's. They are kept from being closed, since
         # closing takes locks that a thread of the parent may have held.
-        for adapter in (self, self._inner):
-            if isinstance(adapter, HTTPAdapter):
-                _inherited.append((adapter.poolmanager, adapter.proxy_manager))
-                options = {name: getattr(adapter, name) for name in HTTPAdapter.__attrs__}
-                HTTPAdapter.__setstate__(adapter, options)
+        _begin_pools_anew(self)
 
     def send(
         self,
@@ -272,7 +271,30 @@ class RefreshAdapter(HTTPAdapter):
             raise
 
 
+def _begin_pools_anew(adapter: HTTPAdapter) -> None:
+    _inherited.append((adapter.poolmanager, adapter.proxy_manager))
+    options = {name: getattr(adapter, name) for name in HTTPAdapter.__attrs__}
+    HTTPAdapter.__setstate__(adapter, options)
+
+
+class _Inners:
+    """The adapters that were given as `inner`: they outlive those that they send for."""
+
+    def __init__(self) -> None:
+        self._all: weakref.WeakSet[HTTPAdapter] = weakref.WeakSet()
+        lifecycle.watch(self)
+
+    def add(self, inner: BaseAdapter | None) -> None:
+        if isinstance(inner, HTTPAdapter):
+            self._all.add(inner)
+
+    def _after_fork_in_child(self) -> None:
+        for adapter in list(self._all):
+            _begin_pools_anew(adapter)
+
+
 _inherited: list[object] = []
+_inners = _Inners()
 
 
 @dataclass(slots=True)

@@ -71,16 +71,19 @@ class TokenPool:
         lifecycle.watch(self)
 
     def __getitem__(self, identity: str) -> TokenSource:
+        if not isinstance(identity, str):
+            raise ConfigurationError("identity is not a text.")
         with self._lock:
             source = self._live.get(identity)
         if source is not None:
             return source
-        if not isinstance(identity, str):
-            raise ConfigurationError("identity is not a text.")
         made = self._make(identity)
         if not isinstance(made, TokenSource) or made.identity != identity:
+            kind = type(made).__name__
+            what = repr(made) if isinstance(made, TokenSource) else f"something of the type {kind}"
+            del made  # it may be a token
             raise ConfigurationError(
-                f"make was to return the TokenSource of {identity!r}, and returned {made!r}. Give"
+                f"make was to return the TokenSource of {identity!r}, and returned {what}. Give"
                 " the source that identity; nothing was changed."
             )
         with self._lock:
@@ -123,6 +126,8 @@ class TokenPool:
         self._ended.clear()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_last"):
+            return "<TokenPool that was not made>"
         return f"<TokenPool of {len(self)} sources in use, {len(self._last)} tokens kept>"
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from .errors import ConfigurationError, InvalidReply
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PAST_KEPT = 256
 _LONGEST_LIFE = 1e12  # seconds; what is beyond is no lifetime but rubbish
-_DEEPEST = 32  # levels of nesting in an extra value; far below what any JSON library bears
+DEEPEST = 32  # levels of nesting in an extra value; far below what any JSON library bears
 _KNOWN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
 
 
@@ -339,7 +339,7 @@ def _read_stored(cls: type[Token], mapping: object) -> Token | str:
 
 def _is_json(name: object, value: object) -> bool:
     """Whether a store can keep it. What it cannot keep is left out, the token is not lost."""
-    if not isinstance(name, str) or _UNSAFE.search(name) or _is_deep(value, _DEEPEST):
+    if not isinstance(name, str) or _UNSAFE.search(name) or is_deep(value, DEEPEST):
         return False
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
@@ -348,9 +348,10 @@ def _is_json(name: object, value: object) -> bool:
     return True
 
 
-def _is_deep(value: object, levels: int) -> bool:
+def is_deep(value: object, levels: int) -> bool:
+    """Whether lists and mappings are in each other for more than so many levels."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if not isinstance(value, (list, tuple)):
         return False
-    return levels == 0 or any(_is_deep(part, levels - 1) for part in value)
+    return levels == 0 or any(is_deep(part, levels - 1) for part in value)

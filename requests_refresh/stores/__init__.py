@@ -68,7 +68,10 @@ def open_store(url: str, **settings: Any) -> TokenStore:
     if isinstance(opener, str):
         unread.clear()
         raise ConfigurationError(opener)
-    store = opener(unread.pop(), **settings)
+    try:
+        store = opener(unread.pop(), **settings)
+    finally:
+        settings.clear()  # there may be a key where an Encryption was expected
     if not isinstance(store, TokenStore):
         raise ConfigurationError(
             f"What is registered for the scheme of this URL made a {type(store).__name__}, which"
@@ -105,7 +108,10 @@ def _open_memory(url: str, **settings: Any) -> TokenStore:
     del url
     if extra:
         raise ConfigurationError("The URL of a MemoryStore is memory: and nothing after it.")
-    return MemoryStore(**settings)
+    try:
+        return MemoryStore(**settings)
+    finally:
+        settings.clear()
 
 
 def _open_file(url: str, **settings: Any) -> TokenStore:
@@ -117,7 +123,10 @@ def _open_file(url: str, **settings: Any) -> TokenStore:
             " directory. It names no host, and ? and # in a path are written %3F and %23."
         )
     path = unquote(match[2], sys.getfilesystemencoding(), "surrogateescape")
-    return FileStore(match[1] + path, **settings)
+    try:
+        return FileStore(match[1] + path, **settings)
+    finally:
+        settings.clear()
 
 
 _NO_URL = (

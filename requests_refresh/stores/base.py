@@ -8,17 +8,21 @@ overrides `exclusive`, and `wait` where it can be told of a change.
 from __future__ import annotations
 
 import enum
+import functools
 import os
+import sys
 import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
-from ..errors import RefreshTimeout, StoreError
+from ..errors import ConfigurationError, RefreshTimeout, StoreError, scrub
 from ..tokens import Token
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _Anything(enum.Enum):
@@ -27,6 +31,45 @@ class _Anything(enum.Enum):
 
 ANY: Final = _Anything.ANY
 Replacing = Token | Literal[_Anything.ANY] | None
+
+
+def checked(method: _F) -> _F:
+    """For the methods of a store: refuse what cannot be meant, and let no frame out with a secret.
+
+    A None in place of a token is no wish to delete, and what is no Token may be
+    a secret. Ctrl-C and other signals come from anywhere, where values are at hand.
+    """
+
+    @functools.wraps(method)
+    def call(self: TokenStore, identity: str, *args: Any, **settings: Any) -> Any:
+        handled = sys.exc_info()[1]
+        problem = _problem_of(method.__name__, identity, args, settings)
+        if problem is not None:
+            del args, settings  # tracebacks with locals show no secret
+            raise ConfigurationError(f"{problem}. Nothing was changed.")
+        try:
+            return method(self, identity, *args, **settings)
+        except BaseException as error:
+            scrub(error, handled)
+            raise
+
+    return cast(_F, call)
+
+
+def _problem_of(name: str, identity: object, args: Any, settings: Any) -> str | None:
+    if not isinstance(identity, str):
+        return f"identity is no text but of the type {type(identity).__name__}"
+    given = args[0] if args else settings.get("token" if name == "save" else "timeout")
+    if name == "save" and not isinstance(given, Token):
+        return f"What was to be saved is no Token but of the type {type(given).__name__}"
+    replacing = settings.get("replacing", ANY)
+    if replacing is not ANY and not isinstance(replacing, Token | None):
+        return "replacing is no Token, nor None or ANY"
+    if name in ("exclusive", "wait") and (
+        isinstance(given, bool) or not isinstance(given, (int, float)) or given != given
+    ):
+        return "timeout is no number of seconds"
+    return None
 
 
 class Lease(Protocol):

@@ -34,6 +34,12 @@ def copy(
     """
     if isinstance(identities, str):
         raise ConfigurationError("identities are several: for a single one give [identity].")
+    for place in (source, target):
+        if not isinstance(place, TokenStore):
+            del place, source, target  # tracebacks with locals show no password
+            raise ConfigurationError("copy takes two stores; open_store makes one from a URL.")
+    if source is target:
+        raise ConfigurationError("copy takes two stores, and was given the same one twice.")
     done = 0
     for identity in source.identities() if identities is None else identities:
         with source.exclusive(identity, timeout), target.exclusive(identity, timeout):

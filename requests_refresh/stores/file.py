@@ -39,7 +39,7 @@ from typing import Any, Final, NamedTuple
 from ..errors import ConfigurationError, RefreshTimeout, StoreConflict, StoreError
 from ..tokens import Token
 from . import private
-from .base import ANY, Exclusion, Lease, Replacing, TokenStore
+from .base import ANY, Exclusion, Lease, Replacing, TokenStore, checked
 from .values import Encryption, Values, unless_wrong
 
 _SCHEMA: Final = 1
@@ -92,6 +92,7 @@ class FileStore(TokenStore):
         self._writing = Exclusion()  # in front of the file's lock: threads queue, they don't poll
         self._seen = threading.local()  # .mark: of the file as this thread last loaded it
 
+    @checked
     def load(self, identity: str) -> Token | None:
         self._seen.mark = None
         found = self._look(identity)
@@ -99,12 +100,15 @@ class FileStore(TokenStore):
             raise found
         return found
 
+    @checked
     def save(self, identity: str, token: Token, *, replacing: Replacing = ANY) -> None:
         self._change(identity, token, replacing)
 
+    @checked
     def delete(self, identity: str, *, replacing: Replacing = ANY) -> None:
         self._change(identity, None, replacing)
 
+    @checked
     @contextmanager
     def exclusive(self, identity: str, timeout: float) -> Iterator[Lease | None]:
         """Hold `identity` among all processes that use this file; see `TokenStore.exclusive`.
@@ -126,6 +130,7 @@ class FileStore(TokenStore):
                 with lock.marked() as taken_over:
                     yield private.Held(taken_over)
 
+    @checked
     def wait(self, identity: str, timeout: float) -> None:
         """Block until the file has changed, 50 ms or `timeout` seconds at most.
 

@@ -47,7 +47,7 @@ from urllib.parse import unquote
 from ..errors import ConfigurationError, RefreshTimeout, StoreConflict, StoreError
 from ..tokens import Token
 from . import private
-from .base import ANY, Exclusion, Replacing, TokenStore
+from .base import ANY, Exclusion, Replacing, TokenStore, checked
 from .values import Values
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ class KeyringStore(TokenStore):
         # What a failed write destroyed, by identity: still to be replaced. Under _lock.
         self._destroyed: dict[str, Token] = {}
 
+    @checked
     def load(self, identity: str) -> Token | None:
         """The token stored for `identity`, or None; see `TokenStore.load`.
 
@@ -146,12 +147,15 @@ class KeyringStore(TokenStore):
             raise found
         return found
 
+    @checked
     def save(self, identity: str, token: Token, *, replacing: Replacing = ANY) -> None:
         self._change(identity, token, replacing)
 
+    @checked
     def delete(self, identity: str, *, replacing: Replacing = ANY) -> None:
         self._change(identity, None, replacing)
 
+    @checked
     @contextmanager
     def exclusive(self, identity: str, timeout: float) -> Iterator[None]:
         """Hold `identity` among all processes of the user; see `TokenStore.exclusive`.
@@ -175,6 +179,7 @@ class KeyringStore(TokenStore):
                 if held:
                     self._tell()
 
+    @checked
     def wait(self, identity: str, timeout: float) -> None:
         """Block until a KeyringStore of this user has changed an entry or left `exclusive`.
 

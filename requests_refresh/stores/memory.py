@@ -24,7 +24,7 @@ from cachetools import LRUCache
 
 from ..errors import ConfigurationError, StoreConflict, StoreError
 from ..tokens import Token
-from .base import ANY, Replacing, TokenStore
+from .base import ANY, Replacing, TokenStore, checked
 
 _FORKED = (
     "This process was forked from the one that holds the refresh token, and has the access"
@@ -76,12 +76,14 @@ class MemoryStore(TokenStore):
         self._reserved: set[str] = set()  # identities that are in `exclusive`
         self._seen = threading.local()  # .last: what this thread's last load found
 
+    @checked
     def load(self, identity: str) -> Token | None:
         with self._lock:
             stored = self._find_locked(identity)
             self._seen.last = identity, stored and stored.change
         return stored and stored.token
 
+    @checked
     def save(self, identity: str, token: Token, *, replacing: Replacing = ANY) -> None:
         with self._lock:
             self._compare_locked(identity, replacing)
@@ -89,6 +91,7 @@ class MemoryStore(TokenStore):
             self._put_locked(identity, token)
             self._changed.notify_all()
 
+    @checked
     def delete(self, identity: str, *, replacing: Replacing = ANY) -> None:
         with self._lock:
             self._compare_locked(identity, replacing)
@@ -96,6 +99,7 @@ class MemoryStore(TokenStore):
             self._evictable.pop(identity, None)
             self._changed.notify_all()
 
+    @checked
     @contextmanager
     def exclusive(self, identity: str, timeout: float) -> Iterator[None]:
         """Hold `identity` among the threads of this process; see `TokenStore.exclusive`.
@@ -120,6 +124,7 @@ class MemoryStore(TokenStore):
                         self._evictable[identity] = held
                         del self._kept[identity]
 
+    @checked
     def wait(self, identity: str, timeout: float) -> None:
         """Block until a save or delete of `identity`, 50 ms or `timeout` seconds at most.
 

@@ -146,7 +146,13 @@ class RedisStore(SharedStore):
         pattern = re.sub(r"([]*?[^\\-])", r"\\\1", start) + "*" + end
         names = {*self._client().scan_iter(pattern, count=_PAGE)}  # it may name one twice
         quoted = [_text(name)[len(start) : -len(end)] for name in names]
-        return [unquote(name, errors="surrogatepass") for name in quoted]
+        try:
+            return [unquote(name, errors="surrogatepass") for name in quoted]
+        except UnicodeDecodeError:
+            raise StoreError(
+                f"One of the keys {self._prefix}:{{=…}}:token in Redis is of no identity. All is as"
+                " it was. Remove that key, or name the identities."
+            ) from None
 
     def close(self) -> None:
         super().close()
@@ -205,7 +211,9 @@ class RedisStore(SharedStore):
     def _reason(self, error: Exception) -> str:
         redis, name = _redis(), type(error).__name__
         if isinstance(error, redis.ConnectionError) and not isinstance(error, redis.ResponseError):
-            return f"{name}: {error}"  # tells where and why, and holds no value
+            # Tells where and why. After the colon redis-py shows a sentinel's client, which has
+            # its password in it before redis-py 8.
+            return f"{name}: {str(error).partition(' : ')[0]}"
         if not isinstance(error, redis.RedisError):
             return name  # a callable of yours raised it: not a word of what it says
         code = _CODE.search(str(error))  # the rest may quote what the server was sent
@@ -347,6 +355,7 @@ def _service_of(url: StoreURL) -> tuple[str, int]:
     """The service that sentinels watch, and the number of its database."""
     service, _, number = unquote(urlsplit(url()).path.strip("/")).partition("/")
     if not service or not (number or "0").isdecimal():
+        del service, number  # tracebacks with locals: they may be what is left of a password
         raise ConfigurationError(
             "The URL of a Redis that sentinels watch is"
             " redis+sentinel://host:port,host:port/service, and /number after that for a database."

@@ -31,11 +31,7 @@ class Holding(ExitStack):
     """Leaves `exclusive` when it is closed, and knows how to ask whether it still holds."""
 
     lease: Lease | None = None
-
-    @property
-    def taken_over(self) -> bool:
-        """Whether the last holder ended in the middle, so far as the store can tell."""
-        return bool(getattr(self.lease, "taken_over", False))
+    taken_over = False  # whether the last holder ended in the middle, so far as the store can tell
 
 
 class Place:
@@ -80,6 +76,7 @@ class Place:
             exclusive = self.store.exclusive(self._identity, timeout)
             try:
                 holding.lease = holding.enter_context(exclusive)
+                holding.taken_over = bool(getattr(holding.lease, "taken_over", False))
             except RefreshTimeout:
                 return False
             return True
@@ -88,7 +85,11 @@ class Place:
 
     def assure(self, holding: Holding, seconds: float) -> bool:
         """Whether `exclusive` was not lost, and will not be for so long; see `Lease`."""
-        return holding.lease is None or self._call(holding.lease.assure, seconds)
+        lease = holding.lease
+        held = lease is None or bool(self._call(lambda: lease.assure(seconds)))
+        if not held:
+            time.sleep(_LONGEST_PAUSE)  # whoever loses it each time asks no more often than that
+        return held
 
     def keep(
         self,
@@ -195,4 +196,7 @@ class Place:
                 " as it was. See whether it can be reached."
             )
             error.__cause__ = exc
+        except BaseException as exc:  # Ctrl-C: the caller's own, and the values are not
+            scrub(exc, handled)
+            raise
         raise scrub(error, handled)

@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from .. import lifecycle
 from ..errors import ConfigurationError, RefreshError, RefreshTimeout, StoreConflict, StoreError
 from ..tokens import Token
-from .base import ANY, Replacing, TokenStore
+from .base import ANY, Replacing, TokenStore, checked
 from .leases import LOST, Held, new_owner
 from .notices import LONG, Listener, Notices
 from .values import Encryption, Values
@@ -130,20 +130,24 @@ class SharedStore(TokenStore):
 
     # --------------------------------------------------------- the contract
 
+    @checked
     def load(self, identity: str) -> Token | None:
         found = self._look(identity)
         if isinstance(found, StoreError):
             raise found
         return found
 
+    @checked
     def save(self, identity: str, token: Token, *, replacing: Replacing = ANY) -> None:
         if (problem := self._change(identity, token, replacing)) is not None:
             raise problem
 
+    @checked
     def delete(self, identity: str, *, replacing: Replacing = ANY) -> None:
         if (problem := self._change(identity, None, replacing)) is not None:
             raise problem
 
+    @checked
     @contextmanager
     def exclusive(self, identity: str, timeout: float) -> Iterator[Held]:
         """Hold `identity` among all that share the store; see `TokenStore.exclusive`.
@@ -166,6 +170,7 @@ class SharedStore(TokenStore):
                 if not (held.inherited or held.lost or silent):
                     self._give_back(held)
 
+    @checked
     def wait(self, identity: str, timeout: float) -> None:
         """Block until the stored token may have changed, `timeout` seconds at most.
 

@@ -172,19 +172,39 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_making.clear)
 
 
+class _Hidden(str):
+    """A text whose repr does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'...'"
+
+
 def table_of(name: str) -> Table:
     """The table. No text in it depends on a collation: ids and marks are hexadecimal."""
     alchemy = sqlalchemy()
     from sqlalchemy.dialects.mysql import LONGTEXT
+    from sqlalchemy.types import TypeDecorator
 
     text = alchemy.Text().with_variant(LONGTEXT(), "mysql", "mariadb")
+
+    class Secret(TypeDecorator[str]):
+        """A text that SQLAlchemy does not show where it logs rows, at DEBUG."""
+
+        impl = text
+        cache_ok = True
+
+        def process_result_value(self, value: Any, dialect: Any) -> Any:
+            return _Hidden(value) if isinstance(value, str) else value
+
     column, schema = alchemy.Column, name.rpartition(".")[0] or None
     made: Table = alchemy.Table(
         name.rpartition(".")[2],
         alchemy.MetaData(),
         column("id", alchemy.String(64), primary_key=True),  # SHA-256 of the identity
         column("identity", text, nullable=False),  # as JSON, for who looks
-        column("value", text),  # the token; null where there is none
+        column("value", Secret()),  # the token; null where there is none
         column("mark", alchemy.String(32), nullable=False),  # another with every change
         column("holder", alchemy.String(32)),  # of the lease
         column("held_until", alchemy.BigInteger, nullable=False),  # ms, the database's clock
@@ -227,11 +247,13 @@ def reason(error: Exception, url: URL | None) -> str:
     original = getattr(error, "orig", None)
     if original is None:
         return type(error).__name__
-    if getattr(error, "statement", None) is None:  # it never got as far as to send one
+    # What the server says may quote a value, at the end of an Engine's own transaction too.
+    told = [getattr(original, name, None) for name in ("sqlstate", "pgcode")]
+    if getattr(error, "statement", None) is None and not any(told):  # it never came to send one
         at = f" at {url.host}:{url.port}" if url is not None and url.port else ""
         return f"{type(original).__name__}{at}: {' '.join(str(original).split())}"
-    for name in ("sqlstate", "pgcode", "sqlite_errorname"):
-        if code := getattr(original, name, None):
+    for code in (*told, getattr(original, "sqlite_errorname", None)):
+        if code:
             return f"{type(original).__name__} {code}"
     arguments = getattr(original, "args", ())
     code = arguments[0] if arguments and isinstance(arguments[0], int) else ""

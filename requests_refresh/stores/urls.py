@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import ConfigurationError
 
-_SECRET = ("password", "passwd", "pwd", "secret", "token")
+_SECRET = ("pass", "pwd", "secret", "token")
 
 
 class StoreURL:
@@ -47,7 +47,9 @@ class StoreURL:
                 _ = urlsplit(f"//{host}").port  # which looks at it
         except ValueError:
             return f"The URL of this {self._what} cannot be read: its host or port is none."
-        if scheme and (not self._schemes or scheme in self._schemes):
+        # Without the // it would be a path, which is shown, and no library takes it.
+        whole = bool(scheme) and url.startswith("://", len(scheme))
+        if whole and (not self._schemes or scheme in self._schemes):
             return None
         known = ", ".join(f"{scheme}://" for scheme in self._schemes) or "scheme://host/path"
         return f"The URL of a {self._what} begins with its scheme: {known}."
@@ -103,14 +105,16 @@ class StoreURL:
 
 def _holds_secret(url: str) -> bool:
     parts = urlsplit(url)
-    query = parts.query.lower()
+    query = unquote(parts.query).lower()
     login = parts.netloc.rpartition("@")[0]
     return ":" in login or _is_cut(parts) or any(word in query for word in _SECRET)
 
 
 def _is_cut(parts: SplitResult) -> bool:
     """Whether a / ? or # that stands in a password as it is may have cut it in two."""
-    return ":" in parts.netloc and "@" in parts.path + parts.query + parts.fragment
+    is_path = parts.scheme.partition("+")[0] in ("sqlite", "unix")
+    cut = ":" in parts.netloc or not (parts.netloc or is_path)  # or one / too many stands before it
+    return cut and "@" in parts.path + parts.query + parts.fragment
 
 
 def _left_behind(what: str, schemes: tuple[str, ...]) -> StoreURL:

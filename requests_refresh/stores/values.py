@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigurationError
-from ..tokens import Token
+from ..tokens import DEEPEST, Token, is_deep
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -65,6 +65,8 @@ class Encryption:
         name: of the variable. Raises ConfigurationError if it is not set or
         holds no keys. Read once, now; a pickle of it reads anew where it arrives.
         """
+        if not isinstance(name, str):
+            raise ConfigurationError("name must be that of an environment variable, a text.")
         value = [os.environ.get(name, "")]
         return _read_from(cls, ("environment", name), f"the environment variable {name}", value)
 
@@ -79,6 +81,8 @@ class Encryption:
         and group may read it, or if it holds no keys. Blocks for the file. Read
         once, now; a pickle of it reads anew where it arrives.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise ConfigurationError("path must be that of a file with keys.")
         name = os.path.abspath(os.path.expanduser(os.fspath(path)))
         value = [_read_key_file(name)]
         return _read_from(cls, ("file", name), f"the key file {name!r}", value)
@@ -157,6 +161,10 @@ class Values:
     def wrap(self, identity: str, token: Token) -> dict[str, Any] | None:
         """The mapping to store; None if that cannot be, see `why_not`."""
         mapping = token.to_mapping()
+        # How deep JSON may be depends on the stack of whoever reads it, and one that is too deep
+        # keeps all in a file from being read.
+        if is_deep(mapping["extra"], DEEPEST + 1):
+            return None
         if self.encryption is None:
             return mapping
         sealed = self.encryption.seal(identity, mapping)
@@ -167,7 +175,7 @@ class Values:
         sealed = mapping.get("sealed") if isinstance(mapping, Mapping) else None
         if self.encryption is None:
             if sealed is not None:
-                return "it is encrypted, and this store was given no key"
+                return "it is encrypted, and this store was given no key, so give it one"
         elif self.encryption.problem is not None:
             return self.encryption.problem.rstrip(".")
         elif not isinstance(sealed, str):
@@ -175,7 +183,7 @@ class Values:
         else:
             mapping = self.encryption.open(identity, sealed)
             if mapping is None:
-                return "it was encrypted with another key, or for another identity"
+                return "it was encrypted with another key, so give that too, or another identity"
         try:
             return Token.from_mapping(mapping)  # type: ignore[arg-type] # it looks for itself
         except ConfigurationError:

@@ -393,4 +393,7 @@ class TokenStoreContract(ProcessContract):
             pickled = pickle.dumps(store)
         except Exception:
             return  # what does not pickle shows nothing in a pickle
-        assert CANARY.encode() not in pickled, "The store's pickle has a secret in it."
+        assert CANARY.encode() not in pickled, (
+            "The store's pickle has a secret in it. Let `__reduce__` raise TypeError, or return how"
+            " to open the store anew."
+        )
