@@ -33,6 +33,13 @@ ANY: Final = _Anything.ANY
 Replacing = Token | Literal[_Anything.ANY] | None
 
 
+def may_go(stored: Token | None, replacing: Replacing) -> bool:
+    """Whether `stored` may be replaced or removed, by the rule of `save` and `delete`."""
+    if replacing is ANY or stored is replacing:
+        return True
+    return stored is not None and stored.same_issue(replacing)
+
+
 def checked(method: _F) -> _F:
     """For the methods of a store: refuse what cannot be meant, and let no frame out with a secret.
 

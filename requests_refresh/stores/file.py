@@ -39,7 +39,7 @@ from typing import Any, Final, NamedTuple
 from ..errors import ConfigurationError, RefreshTimeout, StoreConflict, StoreError
 from ..tokens import Token
 from . import private
-from .base import ANY, Exclusion, Lease, Replacing, TokenStore, checked
+from .base import ANY, Exclusion, Lease, Replacing, TokenStore, checked, may_go
 from .values import Encryption, Values, unless_wrong
 
 _SCHEMA: Final = 1
@@ -177,11 +177,7 @@ class FileStore(TokenStore):
             stored = self._entry(contents, identity)
             if isinstance(stored, StoreError):
                 return stored
-            if not (
-                replacing is ANY
-                or stored is replacing
-                or (stored is not None and stored.same_issue(replacing))
-            ):
+            if not may_go(stored, replacing):
                 return StoreConflict(
                     f"Something else is stored for {identity!r} in {self._path!r} than what"
                     " was to be replaced. It is as it was; load it and go on from there."

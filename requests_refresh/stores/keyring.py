@@ -47,7 +47,7 @@ from urllib.parse import unquote
 from ..errors import ConfigurationError, RefreshTimeout, StoreConflict, StoreError
 from ..tokens import Token
 from . import private
-from .base import ANY, Exclusion, Replacing, TokenStore, checked
+from .base import ANY, Exclusion, Replacing, TokenStore, checked, may_go
 from .values import Values
 
 if TYPE_CHECKING:
@@ -237,11 +237,7 @@ class KeyringStore(TokenStore):
         if isinstance(stored, StoreError):
             return stored
         there = self._destroyed.get(identity) if stored is None else stored
-        if not (
-            replacing is ANY
-            or stored is replacing
-            or (there is not None and there.same_issue(replacing))
-        ):
+        if not (may_go(stored, replacing) or may_go(there, replacing)):
             return StoreConflict(
                 f"Something else is stored for {identity!r} in the keychain, service"
                 f" {self._service!r}, than what was to be replaced. It is as it was; load it and"

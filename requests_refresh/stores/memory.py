@@ -24,7 +24,7 @@ from cachetools import LRUCache
 
 from ..errors import ConfigurationError, StoreConflict, StoreError
 from ..tokens import Token
-from .base import ANY, Replacing, TokenStore, checked
+from .base import ANY, Replacing, TokenStore, checked, may_go
 
 _FORKED = (
     "This process was forked from the one that holds the refresh token, and has the access"
@@ -152,11 +152,8 @@ class MemoryStore(TokenStore):
         return stored and stored.change
 
     def _compare_locked(self, identity: str, replacing: Replacing) -> None:
-        if replacing is ANY:
-            return
         stored = self._find_locked(identity)
-        token = stored and stored.token
-        if token is not replacing and (token is None or not token.same_issue(replacing)):
+        if not may_go(stored and stored.token, replacing):
             raise StoreConflict(
                 f"Something else is stored for {identity!r} than what was to be replaced. It is"
                 " as it was; load it and go on from there."

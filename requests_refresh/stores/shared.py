@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from .. import lifecycle
 from ..errors import ConfigurationError, RefreshError, RefreshTimeout, StoreConflict, StoreError
 from ..tokens import Token
-from .base import ANY, Replacing, TokenStore, checked
+from .base import ANY, Replacing, TokenStore, checked, may_go
 from .leases import LOST, Held, new_owner
 from .notices import LONG, Listener, Notices
 from .values import Encryption, Values
@@ -218,11 +218,7 @@ class SharedStore(TokenStore):
             stored = None if cell is None else self._token_of(identity, cell)
             if isinstance(stored, StoreError):
                 return stored
-            if not (
-                replacing is ANY
-                or stored is replacing
-                or (stored is not None and stored.same_issue(replacing))
-            ):
+            if not may_go(stored, replacing):
                 return StoreConflict(
                     f"Something else is stored as {self._where(identity)} than what was to be"
                     " replaced. It is as it was; load it and go on from there."
