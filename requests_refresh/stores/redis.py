@@ -37,6 +37,7 @@ _ANSWER: Final = 2.0  # seconds to wait for the server's answer, and for a conne
 _CONNECTIONS: Final = 32  # of one store in one process; who finds none free waits
 _FULL: Final = "Too many connections"  # says a pool of your own that does not wait itself
 _AGAIN: Final = 0.002  # seconds after which that one is asked again
+_MOMENT: Final = 0.05  # seconds after which a lost connection is made anew
 _FEW: Final = 4  # connections of a client; with fewer, none is kept for listening
 _AFTERLIFE: Final = 3600.0  # seconds that a token which may go outlives its end
 _REMEMBERED: Final = str(30 * 86_400_000)  # ms for which a lease that ended by itself is known
@@ -187,15 +188,20 @@ class RedisStore(SharedStore):
         return self._ask("eval", script, 2, key + ":lease", key + ":holder", *arguments)
 
     def _ask(self, command: str, *arguments: Any) -> Any:
-        """Have the client do it; wait where all connections of its pool are in use just now."""
-        deadline = time.monotonic() + _ANSWER
+        """Have the client do it; wait where all connections of its pool are in use just now.
+
+        Tried once more where a connection was lost: all that is sent may be sent twice.
+        """
+        deadline, again = time.monotonic() + _ANSWER, True
         while True:
             try:
                 return getattr(self._client(), command)(*arguments)
             except _redis().ConnectionError as error:
-                if not str(error).startswith(_FULL) or time.monotonic() >= deadline:
+                full = str(error).startswith(_FULL)
+                if not (full or again) or time.monotonic() >= deadline:
                     raise
-            time.sleep(_AGAIN)
+            again = again and full
+            time.sleep(_AGAIN if full else _MOMENT)
 
     @property
     def _milliseconds(self) -> str:
@@ -316,6 +322,7 @@ def _client_of(url: StoreURL) -> Any:
         "socket_connect_timeout": _ANSWER,
         # Once more where a connection turns out to be dead; all that is sent may be sent twice.
         "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
+        "retry_on_error": [redis.ConnectionError],  # which redis-py 5 wants told, too
         "health_check_interval": 30,
     }
     if kind == "cluster":

@@ -19,8 +19,9 @@ from .worker import store_of
 
 LOST = "the lease on its renewal was lost"
 slow = pytest.mark.long
-EVERYWHERE = pytest.mark.parametrize(
-    "shared", ["redis", "sqlite", pytest.param("postgres", marks=slow)], indirect=True
+# Not SQLite: a process that is stopped in the middle of renewing its lease locks the whole file.
+SERVERS = pytest.mark.parametrize(
+    "shared", ["redis", pytest.param("postgres", marks=slow)], indirect=True
 )
 REDIS = pytest.mark.parametrize(
     "shared",
@@ -61,7 +62,7 @@ def works(server: AuthServer, *workers: Any) -> None:
     assert server.counts.reuses == before.reuses
 
 
-@EVERYWHERE
+@SERVERS
 def test_a_holder_that_stopped_before_the_call(
     server: AuthServer, shared: dict[str, Any], start: StartWorker
 ) -> None:
@@ -145,7 +146,7 @@ def test_a_strict_provider(
     works(server, holder, other)
 
 
-@REDIS
+@SERVERS
 @pytest.mark.parametrize("grace", [60, pytest.param(0, marks=slow)])
 def test_a_holder_that_stopped_during_the_call(
     grace: int,
