@@ -19,6 +19,8 @@ from .tokens import Token
 
 log = logging.getLogger("requests_refresh")
 
+_NUMBERS_KEPT = 64  # issues whose late refusals are known as such
+
 
 class Strikes:
     """Counts strikes. Thread-safe; its lock is taken last and held over nothing.
@@ -35,6 +37,7 @@ class Strikes:
         self.unproven: Token | None = None
         self._last: Token | None = None  # the last token issued; guarded by _lock
         self._issues = 0  # guarded by _lock
+        self._numbers: dict[bytes, int] = {}  # of the last issues; guarded by _lock
         self._since = -math.inf  # guarded by _lock
         self._struck: deque[tuple[float, bytes | int]] = deque()  # guarded by _lock
         self._warned_at = -math.inf  # guarded by _lock
@@ -58,6 +61,9 @@ class Strikes:
             self.unproven = self._last = token
             self._since = self._clock()
             self._issues += 1
+            self._numbers[token.fingerprint()] = self._issues
+            while len(self._numbers) > _NUMBERS_KEPT:
+                self._numbers.pop(next(iter(self._numbers)))
 
     def prove(self, token: Token) -> None:
         """Note that a request succeeded with `token`."""
@@ -68,21 +74,24 @@ class Strikes:
     def strike(self, token: Token) -> None:
         """Note that `token` was refused right after its issue; counts once for each issue."""
         with self._lock:
-            # A provider may issue the same token again.
-            mark = self._issues if token.same_issue(self._last) else token.fingerprint()
-            if all(mark != struck for _, struck in self._struck):
-                self._struck.append((self._clock(), mark))
-                self.count += 1
+            self._strike_locked(token)
+
+    def _strike_locked(self, token: Token) -> None:
+        assert self._lock.locked()
+        # By number, as a provider may issue the same token again; late refusals, too.
+        mark = self._numbers.get(token.fingerprint(), token.fingerprint())
+        if all(mark != struck for _, struck in self._struck):
+            self._struck.append((self._clock(), mark))
+            self.count += 1
 
     def strike_if_young(self, token: Token) -> None:
         """Strike if it was issued so lately that a loop of such refusals would fill the window."""
         if self._limit is None:
             return
-        with self._lock:
+        with self._lock:  # over both, or another issue may come in between
             young = self._clock() - self._since < self._window / self._limit[0]
-            young = young and token.same_issue(self._last)
-        if young:
-            self.strike(token)
+            if young and token.same_issue(self._last):
+                self._strike_locked(token)
 
     def forbid(self, stale: Token, alive: bool) -> RefreshLoop | None:
         """Why nothing may be refreshed because `stale` was refused, or None.
