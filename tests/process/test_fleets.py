@@ -52,7 +52,7 @@ def test_a_saved_token_is_adopted_soon(server: AuthServer, start: Start) -> None
         held = threading.Event()
         server.faults("token", Fault(hold=held))
         leader, *others = fleet = [*fleet[1:], fleet[0]]
-        leader.tell()
+        leader.tell("lead")
         server.wait_for("refresh_calls", turn)
         for process in others:
             process.tell()

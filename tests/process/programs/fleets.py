@@ -61,13 +61,13 @@ class Watched(FileStore):
 
 
 def adopts() -> None:
-    """At each word: renew, be it by refreshing or by waiting for who does."""
+    """At each word: renew, be it by refreshing ("lead") or by waiting for who does."""
     store = Watched(GIVEN["path"])
     tokens = source(store)
     stale = tokens.token()
     say("ready")
-    while hear() == "go":
-        store.waited = False
+    while (word := hear()) != "over":
+        store.waited = word == "lead"  # who leads may have to wait for the one before it to leave
         stale = tokens.renew(stale)
         say("renewed", at=time.monotonic())
     say("over", refreshes=tokens.stats.refreshes)
