@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from .adapter import RefreshAdapter, anonymous
+from .dpop import DPoP
 from .errors import (
     ConfigurationError,
     InvalidReply,
@@ -16,7 +17,15 @@ from .errors import (
     StoreError,
 )
 from .gate import remaining
-from .grants import CookieGrant, JSONGrant, RefreshTokenGrant
+from .grants import (
+    ClientCredentialsGrant,
+    CookieGrant,
+    JSONGrant,
+    JWTBearerGrant,
+    PrivateKeyJWT,
+    RefreshTokenGrant,
+    TokenExchangeGrant,
+)
 from .pool import TokenPool
 from .schemes import Bearer, HeaderScheme
 from .source import TokenSource
@@ -39,16 +48,20 @@ __version__ = _version("requests_refresh")
 __all__ = [
     "ANY",
     "Bearer",
+    "ClientCredentialsGrant",
     "ConfigurationError",
     "CookieGrant",
+    "DPoP",
     "Encryption",
     "FileStore",
     "HeaderScheme",
     "InvalidReply",
     "JSONGrant",
+    "JWTBearerGrant",
     "KeyringStore",
     "LoginRequired",
     "MemoryStore",
+    "PrivateKeyJWT",
     "RedisStore",
     "RefreshAdapter",
     "RefreshError",
@@ -62,6 +75,7 @@ __all__ = [
     "StoreConflict",
     "StoreError",
     "Token",
+    "TokenExchangeGrant",
     "TokenPool",
     "TokenSource",
     "TokenStore",

@@ -23,14 +23,14 @@ from . import lifecycle
 from .errors import ConfigurationError, RefreshError, RefreshLoop, chain_of, scrub
 from .origins import origin_of, parse_origins
 from .replay import Body, carry_cookies, hand_on_cookies, release
-from .schemes import Bearer, Scheme
+from .schemes import Attaching, Bearer, Scheme
 from .source import TokenSource
 from .tokens import Token
 
 log = logging.getLogger("requests_refresh")
 
 _MARK = "requests_refresh.anonymous"
-_MOST_SENDS = 3
+_MOST_REFUSALS = 3
 _KEPT_BY_PICKLES = ["tokens", "_origins", "_scheme", "_inner", "_replay_limit", "_overwrote"]
 
 
@@ -160,20 +160,30 @@ class RefreshAdapter(HTTPAdapter):
                 error.request = request
                 raise
             token, refreshed = outcome.token, outcome.refreshed
-        refusals: list[Response] = []
+        earlier: list[Response] = []  # what was answered to the sends before
+        refusals = 0
+        scheme: Attaching = self._scheme
         while True:
-            response = self._attempt(request, token, body, refusals, options)
+            response = self._attempt(request, token, body, earlier, scheme, options)
             if isinstance(response, BaseException):
                 try:
                     raise response
                 finally:
                     del response  # else it would hold this frame, and this frame it
+            again = self._ask_again(response)
+            if again is not None and scheme is self._scheme and body.rewind():
+                with budget:
+                    release(response, budget.left)
+                earlier.append(response)
+                scheme = again  # once; the token is as good as it was
+                continue
+            scheme = self._scheme
             if not self._refused(response):
                 tokens._prove(token)
                 break
             if refreshed:
                 tokens._strikes.strike(token)
-            if len(refusals) + 1 == _MOST_SENDS or not tokens._could_help(token, refreshed):
+            if refusals + 1 == _MOST_REFUSALS or not tokens._could_help(token, refreshed):
                 break
             if not body.rewind():
                 tokens._renew_without_waiting(token)
@@ -187,11 +197,12 @@ class RefreshAdapter(HTTPAdapter):
             except RefreshError as error:
                 error.request, error.response = request, response
                 raise
-            refusals.append(response)
+            earlier.append(response)
+            refusals += 1
             token, refreshed = outcome.token, refreshed or outcome.refreshed
             tokens._count("replays")
-        for refusal in reversed(refusals):
-            hand_on_cookies(refusal, response)
+        for answer in reversed(earlier):
+            hand_on_cookies(answer, response)
         return response
 
     def close(self) -> None:
@@ -207,12 +218,13 @@ class RefreshAdapter(HTTPAdapter):
         request: PreparedRequest,
         token: Token,
         body: Body,
-        refusals: list[Response],
+        earlier: list[Response],
+        scheme: Attaching,
         options: dict[str, Any],
     ) -> Response | BaseException:
         """One send of a signed copy. Returns what was raised, so that no frame shows the token.
 
-        refusals: what was answered to the sends before; their cookies go along.
+        earlier: what was answered to the sends before; their cookies go along.
         """
         stop = sys.exc_info()[1]  # what the caller was handling when it came here
         try:
@@ -221,14 +233,14 @@ class RefreshAdapter(HTTPAdapter):
             signed.headers = request.headers.copy()
             signed.body = body.to_send
             # In place of the request's own; "" for none, None for as it is.
-            cookie = carry_cookies(refusals, request)
+            cookie = carry_cookies(earlier, request)
             if cookie is not None:
                 signed.headers["Cookie"] = cookie
                 if not cookie:
                     del signed.headers["Cookie"]
             if not self._overwrote:
                 self._note_overwriting(signed)
-            self._scheme.attach(signed, token)
+            scheme.attach(signed, token)
             response = self._sender(signed, **options)
         except BaseException as exc:
             failure = exc
@@ -268,6 +280,15 @@ class RefreshAdapter(HTTPAdapter):
             return self._scheme.refused(response)
         except BaseException:
             response.close()  # a predicate of the user's failed: its caller gets that
+            raise
+
+    def _ask_again(self, response: Response) -> Attaching | None:
+        """What to attach the same token with, if the API only wants it put otherwise."""
+        again = getattr(self._scheme, "again", None)
+        try:
+            return None if again is None else again(response)
+        except BaseException:
+            response.close()
             raise
 
 

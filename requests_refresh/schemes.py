@@ -17,8 +17,15 @@ from .tokens import Token
 
 Refused = Callable[[Response], bool]
 
-# A new token of the same login mends none of these: RFC 6750 section 3.1, RFC 9470 section 3.
-_FINAL_ERRORS = {"insufficient_scope", "invalid_request", "insufficient_user_authentication"}
+# A new token of the same login mends none of these: RFC 6750 section 3.1, RFC 9470 section 3,
+# RFC 9449 sections 7.1 and 9.
+_FINAL_ERRORS = {
+    "insufficient_scope",
+    "invalid_request",
+    "insufficient_user_authentication",
+    "invalid_dpop_proof",
+    "use_dpop_nonce",
+}
 _TOKEN_SCHEMES = {"bearer", "dpop"}
 _LONGEST_CHALLENGE = 4096  # characters; what comes after is ignored
 
@@ -37,11 +44,20 @@ _PIECE = re.compile(
 )
 
 
-class Scheme(Protocol):
-    """How a token is put on a request. Both methods are called from any thread."""
+class Attaching(Protocol):
+    """What puts a token on a request."""
 
     def attach(self, request: PreparedRequest, token: Token) -> None:
         """Put `token`, which has an access token, on `request`, a copy for this one send."""
+
+
+class Scheme(Attaching, Protocol):
+    """How a token is put on a request. Its methods are called from any thread.
+
+    It may have an `again(response)` too, which is called for each response: it
+    returns a thing with an `attach` where the same request is to be sent once
+    more, with the same token, and else None.
+    """
 
     def refused(self, response: Response) -> bool:
         """Whether `response` refuses the token in a way that a new one can mend."""
@@ -109,8 +125,7 @@ def needs_new_token(response: Response) -> bool:
         return False
     errors = {
         parameters["error"].lower()
-        for value in _challenge_headers(response)
-        for scheme, parameters in parse_challenges(value)
+        for scheme, parameters in challenges_of(response)
         if scheme in _TOKEN_SCHEMES and "error" in parameters
     }
     return "invalid_token" in errors or not errors & _FINAL_ERRORS
@@ -133,6 +148,12 @@ def parse_challenges(value: str) -> list[tuple[str, dict[str, str]]]:
                 text = re.sub(r"\\(.)", r"\1", piece["quoted"], flags=re.DOTALL)
             found[-1][1].setdefault(name, text)
     return found
+
+
+def challenges_of(response: Response) -> list[tuple[str, dict[str, str]]]:
+    """All challenges of a response, of however many headers. Never fails."""
+    values = _challenge_headers(response)
+    return [challenge for value in values for challenge in parse_challenges(value)]
 
 
 def _challenge_headers(response: Response) -> list[str]:

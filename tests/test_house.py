@@ -23,8 +23,9 @@ LONGEST = 400  # lines of a file
 FLOORS: list[set[str]] = [
     {"errors"},
     {"lifecycle", "origins", "stats", "tokens"},
-    {"gate", "lifetimes", "replay", "schemes", "stores", "strikes"},
-    {"grants"},  # above the gate, for `remaining`
+    {"gate", "lifetimes", "replay", "schemes", "signing", "stores", "strikes"},
+    {"dpop", "grants"},  # above the gate, for `remaining`
+    {"logins", "presets"},
     {"renewal", "settings"},
     {"source"},
     {"adapter", "pool"},

@@ -6,8 +6,19 @@ are the ready-made ones.
 
 from __future__ import annotations
 
+from .assertion import JWTBearerGrant
+from .authentication import PrivateKeyJWT
 from .cookie import CookieGrant
+from .exchange import TokenExchangeGrant
 from .jsonbody import JSONGrant
-from .oauth import RefreshTokenGrant
+from .oauth import ClientCredentialsGrant, RefreshTokenGrant
 
-__all__ = ["CookieGrant", "JSONGrant", "RefreshTokenGrant"]
+__all__ = [
+    "ClientCredentialsGrant",
+    "CookieGrant",
+    "JSONGrant",
+    "JWTBearerGrant",
+    "PrivateKeyJWT",
+    "RefreshTokenGrant",
+    "TokenExchangeGrant",
+]

@@ -26,7 +26,7 @@ class Grant(ABC):
         """Seconds for (connecting, the reply): the longest that a call works is their sum."""
         return self._endpoint.timeout
 
-    def __call__(self, token: Token | None) -> Token:
+    def __call__(self, token: Token | None = None) -> Token:
         """The token that the provider issues in place of `token`.
 
         Blocks for connect + read seconds at most, or what remains of the round

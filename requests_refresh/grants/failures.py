@@ -18,12 +18,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import timezone
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 import requests.exceptions
 import urllib3.exceptions
 
 from ..errors import InvalidReply, RefreshError, RefreshRefused, RefreshUnavailable, chain_of
 from ..tokens import Token
+
+_T = TypeVar("_T")
 
 _FOR_LATER = {
     http.HTTPStatus.REQUEST_TIMEOUT,
@@ -75,7 +78,7 @@ def as_token(result: object, previous: Token | None, issued_at: float) -> Token:
     return outcome
 
 
-def shielded(work: Callable[[], Token]) -> Token | BaseException:
+def shielded(work: Callable[[], _T]) -> _T | BaseException:
     """What `work` returned, or what it raised with every trace of its frames removed.
 
     The caller raises it, from a frame that holds no secret.

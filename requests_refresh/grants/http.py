@@ -17,6 +17,7 @@ import base64
 import contextlib
 import http.client
 import io
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,7 +44,10 @@ _LOST = (
     http.client.HTTPException,
 )
 _PLAIN_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type"}
-_SECRET_FIELDS = {"assertion", "client_assertion", "client_secret", "refresh_token"}
+_SECRET_FIELDS = {
+    *("assertion", "client_assertion", "client_secret", "code", "code_verifier", "device_code"),
+    *("actor_token", "password", "refresh_token", "subject_token", "token"),
+}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -88,8 +92,16 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<Endpoint {self.method} {self.shown}>"
 
-    def ask(self, headers: Mapping[str, str], body: bytes | None, auth: Auth | None) -> Reply:
+    def ask(
+        self,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        auth: Auth | None,
+        end: float = math.inf,
+    ) -> Reply:
         """Send one request and take in the reply, whatever it says.
+
+        end: the moment, on the monotonic clock, at which it is over in any case.
 
         Blocks for connect + read seconds at most, or what remains of the round.
         Raises RefreshTimeout, with nothing sent, if nothing remains;
@@ -110,7 +122,7 @@ class Endpoint:
                     auth=auth or _no_auth,
                 )
             )
-            left = remaining()
+            left = min(remaining(), end - time.monotonic())
             if left <= 0:
                 raise RefreshTimeout(
                     f"No time was left to ask {self.shown} for a token. Nothing was sent and the"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
@@ -32,20 +32,22 @@ LoginOver = Callable[[requests.Response], bool]
 _LONGEST_QUOTE = 200
 _MOST_FIELDS = 200
 
-# Only a new login helps. Each of them stands for the refresh token, as nothing
-# else was sent that it could be about.
-_FINAL = {
-    "invalid_grant",  # RFC 6749 section 5.2
-    "interaction_required",  # OpenID Connect Core section 3.1.2.6, and Entra
-    "login_required",
-    "consent_required",
-    "bad_refresh_token",  # GitHub
-    "invalid_refresh_token",  # Slack
-    "token_revoked",
-    "token_expired",
-    "account_inactive",
-    "invalid_code",  # Zoho
-}
+#: Only a new login helps. Each of them stands for what the login is renewed with, as nothing
+#: else was sent that it could be about.
+FINAL = frozenset(
+    {
+        "invalid_grant",  # RFC 6749 section 5.2
+        "interaction_required",  # OpenID Connect Core section 3.1.2.6, and Entra
+        "login_required",
+        "consent_required",
+        "bad_refresh_token",  # GitHub
+        "invalid_refresh_token",  # Slack
+        "token_revoked",
+        "token_expired",
+        "account_inactive",
+        "invalid_code",  # Zoho
+    }
+)
 _FOR_LATER = {
     "temporarily_unavailable",  # RFC 6749 section 4.1.2.1
     "server_error",
@@ -56,20 +58,35 @@ _FOR_LATER = {
     "service_unavailable",
 }
 
+_SUSPECTS = {  # what to check, where the error tells more than that something is wrong
+    "invalid_grant": "the key, the issuer, the subject and the audience, and this host's clock",
+    "invalid_target": "resource and audience",  # RFC 8707 section 2, RFC 8693 section 2.2.2
+    "invalid_dpop_proof": "this host's clock, and the algorithms that the provider knows",
+    "use_dpop_nonce": "what stands in front of the endpoint: a header DPoP-Nonce did not arrive",
+}
 
-def oauth_token(reply: Reply, previous: Token | None, where: str, secrets: Iterable[str]) -> Token:
+
+def oauth_token(
+    reply: Reply,
+    previous: Token | None,
+    where: str,
+    secrets: Iterable[str],
+    *,
+    final: Collection[str] = FINAL,
+) -> Token:
     """The token in an OAuth reply, JSON or a form (RFC 6749 sections 5.1, 5.2).
 
     previous: the token that was refreshed. where: the endpoint, for messages.
     secrets: what must not be quoted, should the provider echo it, beside what
-        `previous` and the request hold.
+        `previous` and the request hold. final: the errors after which only a
+        new login helps.
 
     Raises LoginRequired, RefreshRefused, RefreshUnavailable or InvalidReply.
     """
     fields = decoded(reply, forms=True)
     if isinstance(fields, Mapping):
         if fields.get("error") or fields.get("ok") is False:  # the latter is Slack's
-            raise _oauth_error(fields, reply, where, _unquotable(reply, previous, secrets))
+            raise _oauth_error(reply, previous, where, secrets, final)
         if reply.ok:
             return Token.from_reply(fields, previous, reply.sent_at)
     raise _no_token(reply, where, is_page(reply, fields), "it has no token in it")
@@ -202,14 +219,33 @@ def _quoted(error: str | None, description: str | None) -> str:
     return f" ({said})" if said else ""
 
 
+def error_code(reply: Reply) -> str:
+    """The error that an OAuth reply names, in small letters; "" for none."""
+    fields = decoded(reply, forms=True)
+    code = fields.get("error") if isinstance(fields, Mapping) else None
+    return code.strip().lower() if isinstance(code, str) else ""
+
+
+def error_of(
+    reply: Reply, previous: Token | None, secrets: Iterable[str]
+) -> tuple[str | None, str | None, str]:
+    """The error and its description as they may be shown, and both as a part of a message."""
+    fields = decoded(reply, forms=True)
+    fields = fields if isinstance(fields, Mapping) else {}
+    error, description = _said(fields, _unquotable(reply, previous, secrets))
+    return error, description, _quoted(error, description)
+
+
 def _oauth_error(
-    fields: Mapping[Any, Any], reply: Reply, where: str, secrets: Iterable[str]
+    reply: Reply,
+    previous: Token | None,
+    where: str,
+    secrets: Iterable[str],
+    final: Collection[str],
 ) -> RefreshError:
-    error, description = _said(fields, secrets)
-    code = fields.get("error")
-    code = code.strip().lower() if isinstance(code, str) else ""
-    said = _quoted(error, description)
-    if code in _FINAL:
+    error, description, said = error_of(reply, previous, secrets)
+    code = error_code(reply)
+    if code in final:
         return LoginRequired(
             f"{where} refused the refresh token for good{said}. Log in again.",
             error=error,
@@ -222,7 +258,7 @@ def _oauth_error(
         )
     return RefreshRefused(
         f"{where} refused the client, with status {reply.status}{said}. The login is intact."
-        " Check client_id, client_secret, client_auth and scope.",
+        f" Check {_SUSPECTS.get(code, 'client_id, client_secret, client_auth and scope')}.",
         error=error,
         error_description=description,
     )

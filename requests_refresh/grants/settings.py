@@ -80,6 +80,25 @@ def shown(url: str) -> str:
     return urlunsplit(urlsplit(url)._replace(query=""))
 
 
+def listed(values: object) -> list[Any]:
+    """What was given as one text, as several, or not at all."""
+    if not values:
+        return []
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return [values]
+    return list(values)
+
+
+def names_problem(values: object, what: str) -> str | None:
+    """Why `values` cannot be one text or several, or None."""
+    return first(*(text_problem(value, what) for value in listed(values)))
+
+
+def period_problem(value: object, what: str) -> str | None:
+    """Why `value` cannot be a period, or None."""
+    return None if _is_period(value) else f"{what} must be a number of seconds above 0."
+
+
 def timeout_problem(timeout: object) -> str | None:
     """Why `timeout` cannot be one, or None."""
     values = timeout if isinstance(timeout, tuple) else (timeout, timeout)

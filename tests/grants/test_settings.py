@@ -221,7 +221,9 @@ def test_what_repr_shows() -> None:
         f"JSONGrant('{URL}', send={{'refresh': 'refresh_token'}}, read={read})",
         f"CookieGrant('{URL}', cookie='refresh_token', read={{'access_token': 'accessToken'}})",
     ]
-    assert "CANARY" not in repr(vars(grants[0])["_secret"]) + repr(vars(grants[0])["_endpoint"])
+    assert "CANARY" not in repr(vars(grants[0])["_auth"].secret) + repr(
+        vars(grants[0])["_endpoint"]
+    )
 
 
 def test_settings_are_the_grants_own(server: EndpointServer) -> None:
@@ -275,4 +277,4 @@ def test_a_copy_has_all(server: EndpointServer) -> None:
     for again in (copy.copy(grant), copy.deepcopy(grant)):
         server.will(Answer())
         again(OLD)
-    assert copy.copy(vars(grant)["_secret"]) is vars(grant)["_secret"]
+    assert copy.copy(vars(grant)["_auth"].secret) is vars(grant)["_auth"].secret
