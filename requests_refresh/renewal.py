@@ -128,10 +128,7 @@ class Renewal:
             return outcome
         finally:
             self._leaving = True
-            try:
-                exclusive.close()
-            except Exception as exc:  # what was done in there is done, so it counts
-                log.warning("%s: leaving exclusive failed: %s", self._identity, type(exc))
+            exclusive.leave(self._identity)
             self._leaving = False
 
     def _enter(self, exclusive: Holding, round_: Round) -> Outcome | None:

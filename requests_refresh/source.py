@@ -28,7 +28,7 @@ from .renewal import Renewal
 from .settings import as_login, check_settings, is_seconds, require
 from .stats import Stats
 from .stores import TokenStore
-from .stores.saving import Place
+from .stores.saving import Holding, Place
 from .strikes import Strikes
 from .tokens import Current, Outcome, Token
 
@@ -113,8 +113,7 @@ class TokenSource:
         finally:
             del store, token
         self._settings = settings
-        self._timeout = float(timeout)
-        self._background = background
+        self._timeout, self._background = float(timeout), background
         self._on_refresh, self._on_logout = on_refresh, on_logout
         self._clock: Callable[[], float] = lambda: time.monotonic()
         self._lock = threading.Lock()
@@ -187,29 +186,33 @@ class TokenSource:
     def logout(self, revoke: bool = False) -> None:
         """Forget the token, here and in the store. Whoever asks for it gets LoginRequired.
 
-        revoke: tell the provider, too (RFC 7009); only with a grant that has a
-            `revoke(token)`.
+        revoke: have the provider end what it issued, too (RFC 7009), by the
+            grant's `revoke(token)`. A renewal that runs is let end before.
 
         Blocks for the store and the provider. Raises StoreError, or
         ConfigurationError for a grant that cannot revoke, and nothing has
-        changed then; RefreshError if only the provider was not told. Thread-safe.
+        changed then; RefreshError if only the provider did not. Thread-safe.
         """
         revoker = getattr(self._settings["grant"], "revoke", None)
         if revoke and revoker is None:
             raise ConfigurationError(
-                "This grant cannot revoke tokens. Nothing has changed. Call logout() without"
-                " revoke, or give the grant a revoke(token) method."
+                "This grant cannot revoke tokens, and nothing has changed. Give it a"
+                " revocation_url or a revoke(token) method, or log out without revoke."
             )
-        newest = self._renewal.newest() if revoke else None
         ended = LoginRequired("The login was ended by logout(). Log in again, with login().")
-        with self._changing:
-            self._gate.replace(self._renewal.forget, ended)
-            self._note()
-        failure = None if newest is None or revoker is None else failure_of(revoker, newest)
-        if failure is not None:
+        alone = Holding()
+        try:
+            if revoke and not self._gate.within_round():
+                self._place.enter_exclusive(alone, self._timeout)
+            newest = self._renewal.newest() if revoke else None
+            with self._changing:
+                self._gate.replace(self._renewal.forget, ended)
+                self._note()
+        finally:
+            alone.leave(self.identity)
+        if newest and revoker and (failure := failure_of(revoker, newest)) is not None:
             raise RefreshError(
-                "The login is ended here, and the provider could not be told, so what it issued"
-                " may live on there until it expires. See __cause__."
+                f"The login is ended here; what the provider issued may live on there. {failure}"
             ) from failure
 
     def close(self) -> None:
@@ -246,10 +249,9 @@ class TokenSource:
         return None
 
     def _deadline(self, timeout: float | None) -> float:
-        if timeout is None:
-            timeout = self._timeout
-        require(is_seconds(timeout), "timeout is not a number of seconds")
-        return self._clock() + timeout
+        seconds = self._timeout if timeout is None else timeout
+        require(is_seconds(seconds), "timeout is not a number of seconds")
+        return self._clock() + seconds
 
     def _settle(self, deadline: float, *, sure: bool = False) -> Outcome:
         """A token for a request to begin with; sure: not one in its last part, if possible."""

@@ -136,6 +136,7 @@ QUICKBOOKS = Preset(
     name="QuickBooks",
     sources=(
         _INTUIT + "authentication-and-authorization/oauth-2.0",
+        _INTUIT + "authentication-and-authorization/oauth-openid-discovery-doc",
         _INTUIT + "authentication-and-authorization/faq",
         "https://blogs.intuit.com/2024/06/03/oauth-token-management-done-the-right-way/",
     ),
@@ -236,6 +237,7 @@ BOX = Preset(
         "https://developer.box.com/guides/authentication/tokens/refresh",
         "https://developer.box.com/reference/post-oauth2-token--refresh",
         "https://developer.box.com/guides/authentication/tokens/revoke",
+        "https://developer.box.com/reference/get-authorize",
     ),
     token_url="https://api.box.com/oauth2/token",
     revocation_url="https://api.box.com/oauth2/revoke",

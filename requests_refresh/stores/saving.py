@@ -33,6 +33,13 @@ class Holding(ExitStack):
     lease: Lease | None = None
     taken_over = False  # whether the last holder ended in the middle, so far as the store can tell
 
+    def leave(self, identity: str) -> None:
+        """Leave it. A failure is logged: what was done in there is done, so it counts."""
+        try:
+            self.close()
+        except Exception as exc:
+            log.warning("%s: leaving exclusive failed: %s", identity, type(exc))
+
 
 class Place:
     """Where the token of one identity is stored. Any thread may use it.
