@@ -144,7 +144,7 @@ QUICKBOOKS = Preset(
     authorize_url="https://appcenter.intuit.com/connect/oauth2",
     client_auth="client_secret_basic",
     notes="Access tokens live an hour, refresh tokens 100 days, and change: all processes need one"
-    " store. Revocation takes JSON, not the form of RFC 7009, and is not part of this.",
+    " store. Revocation is not part of this.",
 )
 
 ZOHO = Preset(
