@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .assertion import JWTBearerGrant
 from .authentication import PrivateKeyJWT
+from .client import OAuthGrant
 from .cookie import CookieGrant
 from .exchange import TokenExchangeGrant
 from .jsonbody import JSONGrant
@@ -18,6 +19,7 @@ __all__ = [
     "CookieGrant",
     "JSONGrant",
     "JWTBearerGrant",
+    "OAuthGrant",
     "PrivateKeyJWT",
     "RefreshTokenGrant",
     "TokenExchangeGrant",

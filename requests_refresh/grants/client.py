@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
 from ..errors import ConfigurationError, RefreshError, RefreshRefused
@@ -40,6 +40,7 @@ from .settings import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_G = TypeVar("_G", bound="OAuthGrant")
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _OWN_FIELDS = {"grant_type", "refresh_token", "scope", "client_id", "client_secret"}
 
@@ -163,15 +164,13 @@ class OAuthGrant(Grant):
         InvalidReply where there is no metadata to be had or it is another
         issuer's, and ConfigurationError as the constructor does. Thread-safe.
         """
-        found = discovered(
-            issuer,
-            **{
-                name: settings[name]
-                for name in ("timeout", "verify", "proxies")
-                if name in settings
-            },
-        )
-        return cls(**{**found.settings(cls._ENDPOINTS, settings), **settings})
+        try:
+            made = shielded(partial(_discovered, cls, issuer, settings))
+        finally:
+            del settings  # a traceback with locals shows no secret
+        if isinstance(made, BaseException):
+            raise made
+        return made
 
     @property
     def revoke(self) -> Callable[[Token], None] | None:
@@ -257,6 +256,15 @@ class OAuthGrant(Grant):
 
     def _id_problem(self, client_id: object, client_auth: object) -> str | None:
         return text_problem(client_id, "client_id")
+
+
+def _discovered(cls: type[_G], issuer: str, settings: dict[str, Any]) -> _G:
+    reach = {name: settings[name] for name in ("timeout", "verify", "proxies") if name in settings}
+    found = discovered(issuer, **reach).settings(cls._ENDPOINTS, settings)
+    try:
+        return cls(**{**found, **settings})
+    except TypeError as error:  # a setting that there is not; it quotes names alone
+        raise ConfigurationError(f"discover() cannot set up the grant: {error}.") from None
 
 
 def _revoke(grant: OAuthGrant, token: Token) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +10,7 @@ from typing import Any, cast
 import pytest
 import requests
 
-SERVER = Path(__file__).with_name("server.py")
-LOGS: dict[str, Path] = {}
+from .processes import add_logs, started
 
 
 class Provider:
@@ -25,6 +20,13 @@ class Provider:
         self.api: str = where["url"] + "/api/"
         self.refresh_url: str = where["url"] + where["refresh_path"]
         self.client_id, self.client_secret = where["client"]
+        # Only `oauth` has what follows. `service_*` may use client credentials alone,
+        # `device_client_id`, which is public, the device flow alone.
+        self.issuer: str = where["url"] + "/o"
+        self.revocation_url: str = where["url"] + "/o/revoke_token/"
+        self.device_url: str = where["url"] + "/o/device-authorization/"
+        self.service_id, self.service_secret = where["service"]
+        self.device_client_id: str = where["device_client"]
         self._url: str = where["url"]
         self._username, self._password = where["user"]
         self._http = requests.Session()
@@ -52,6 +54,20 @@ class Provider:
             return self._http.post(self.refresh_url, data={**form, **self._client()}, timeout=30)
         return self._http.post(self.refresh_url, json={"refresh": refresh_token}, timeout=30)
 
+    def confirm(self, user_code: str, approve: bool = True) -> None:
+        """The person at the verification page says yes, or no."""
+        decision = {"user_code": user_code, "approve": "yes" if approve else "no"}
+        self._http.post(f"{self._url}/decide", data=decision, timeout=30).raise_for_status()
+
+    def post(self, url: str, form: dict[str, str]) -> requests.Response:
+        """This form, posted with plain requests; nothing is added to it."""
+        return self._http.post(url, data=form, timeout=30)
+
+    def get(self, access_token: str) -> requests.Response:
+        """The API's answer to this token."""
+        headers = {"Authorization": f"Bearer {access_token}"}
+        return self._http.get(f"{self.api}items", headers=headers, timeout=30)
+
     def counters(self) -> dict[str, int]:
         """What went over the wire since the last login."""
         return cast("dict[str, int]", self._http.get(f"{self._url}/counters", timeout=30).json())
@@ -66,31 +82,12 @@ class Provider:
 @contextmanager
 def running(kind: str, directory: Path) -> Iterator[Provider]:
     """One provider, from its first answer until the end of the block."""
-    log = LOGS[kind] = directory / "log"
-    # Coverage is for our package, which the provider never imports.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
-    with (
-        open(log, "w") as stderr,
-        subprocess.Popen(
-            [sys.executable, str(SERVER), kind, str(directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=environment,
-            text=True,
-        ) as process,
-    ):
+    with started(kind, ["-m", "tests.providers.server", kind, str(directory)], directory) as where:
+        provider = Provider(where)
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line, f"{kind} did not start: {log.read_text()}"
-            provider = Provider(json.loads(line))
-            try:
-                yield provider
-            finally:
-                provider.close()
+            yield provider
         finally:
-            process.kill()
+            provider.close()
 
 
 @pytest.fixture(scope="session")
@@ -113,8 +110,5 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Shows the end of the providers' logs below a test that failed."""
     report = yield
-    if report.failed:
-        for kind in LOGS.keys() & set(getattr(item, "fixturenames", ())):
-            end = LOGS[kind].read_text().splitlines()[-30:]
-            report.sections.append((f"the end of {kind}'s log", "\n".join(end)))
+    add_logs(report, item)
     return report

@@ -1,9 +1,12 @@
-"""A real provider that others wrote, on loopback: `python server.py oauth|jwt DIRECTORY`.
+"""A real provider on loopback, that others wrote.
 
-`oauth` is django-oauth-toolkit: rotation, and reuse of a refresh token revokes
-its whole family. `jwt` is Django SimpleJWT: rotation with a blacklist. Each
-serves an API of its own, answers through Django REST framework, keeps its rows
-in a SQLite file in DIRECTORY, and runs under waitress, which has threads.
+`python -m tests.providers.server oauth|jwt DIRECTORY`. `oauth` is
+django-oauth-toolkit: rotation, and reuse of a refresh token revokes its whole
+family; beside it client credentials, the device flow, revocation and
+discovery, each with the toolkit's own views. `jwt` is Django SimpleJWT:
+rotation with a blacklist. Each serves an API of its own, answers through
+Django REST framework, keeps its rows in a SQLite file in DIRECTORY, and runs
+under waitress, which has threads.
 
 The first line on standard output is JSON: where it listens, and who may log
 in. `GET /counters` tells what went over the wire, `POST /counters` begins
@@ -29,11 +32,15 @@ import django
 import waitress
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 
 LIFETIME = 2  # seconds that an access token lives
 REFRESH_PATHS = {"oauth": "/o/token/", "jwt": "/jwt/refresh/"}
 USER, PASSWORD = "alice", "a password of alice's"
 CLIENT_ID, CLIENT_SECRET = "sync", "the secret: of sync/100%"
+# An application has one grant, so each of these has one of its own.
+SERVICE_ID, SERVICE_SECRET = "service", "the secret: of service/100%"
+DEVICE_ID = "television"
 
 
 class Counters:
@@ -48,6 +55,8 @@ class Counters:
             self._refreshed = 0  # guarded by _lock, as are all below
             self._refused_refreshes = 0
             self._other_refreshes = 0
+            self._other_grants = 0
+            self._revocations = 0
             self._served = 0
             self._refused = 0
             self._other = 0
@@ -62,6 +71,14 @@ class Counters:
                 self._refused_refreshes += 1
             else:
                 self._other_refreshes += 1
+
+    def other(self, path: str, status: int) -> None:
+        """A token request that is no refresh, or a revocation, if it was granted."""
+        with self._lock:
+            if status == 200 and path == "/o/revoke_token/":
+                self._revocations += 1
+            elif status == 200:
+                self._other_grants += 1
 
     def api(self, authorization: str, status: int) -> None:
         token = hashlib.sha256(authorization.encode()).hexdigest()
@@ -81,6 +98,8 @@ class Counters:
                 "refreshed": self._refreshed,
                 "refused_refreshes": self._refused_refreshes,
                 "other_refreshes": self._other_refreshes,
+                "other_grants": self._other_grants,
+                "revocations": self._revocations,
                 "served": self._served,
                 "refused": self._refused,
                 "other": self._other,
@@ -102,10 +121,12 @@ def counting(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
                 counters.reset()
             return JsonResponse(counters.to_mapping())
         # Read before the view does: afterwards Django lets nobody.
-        login = b"grant_type=password" in request.body
+        refresh = kind == "jwt" or b"grant_type=refresh_token" in request.body
         response = get_response(request)
-        if request.path == REFRESH_PATHS[kind] and not login:
+        if request.path == REFRESH_PATHS[kind] and refresh:
             counters.refresh(response.status_code)
+        elif request.path in (REFRESH_PATHS[kind], "/o/revoke_token/"):
+            counters.other(request.path, response.status_code)
         elif request.path.startswith("/api/"):
             counters.api(request.headers.get("Authorization", ""), response.status_code)
         return response
@@ -156,7 +177,6 @@ def configure(directory: Path) -> None:
         },
         REST_FRAMEWORK={
             "DEFAULT_AUTHENTICATION_CLASSES": [authentication],
-            "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
             "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
         },
         OAUTH2_PROVIDER={
@@ -164,6 +184,10 @@ def configure(directory: Path) -> None:
             "ROTATE_REFRESH_TOKEN": True,
             "REFRESH_TOKEN_REUSE_PROTECTION": True,
             "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": 0,
+            # For OpenID discovery; nobody asks for an ID token.
+            "OIDC_ENABLED": True,
+            "OAUTH2_VALIDATOR_CLASS": "tests.providers.devices.Validator",
+            "OAUTH_DEVICE_VERIFICATION_URI": "",  # known once the server listens
             # The password grant is how a test logs in without a browser.
             "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": False,
         },
@@ -177,7 +201,7 @@ def configure(directory: Path) -> None:
 
 
 def prepare() -> None:
-    """Tables, one user, and for OAuth one confidential client."""
+    """Tables, one user, and for OAuth one client per grant."""
     from django.contrib.auth.models import User
     from django.core.management import call_command
 
@@ -193,27 +217,52 @@ def prepare() -> None:
             client_type=Application.CLIENT_CONFIDENTIAL,
             authorization_grant_type=Application.GRANT_PASSWORD,
         )
+        Application.objects.create(
+            client_id=SERVICE_ID,
+            client_secret=SERVICE_SECRET,
+            client_type=Application.CLIENT_CONFIDENTIAL,
+            authorization_grant_type=Application.GRANT_CLIENT_CREDENTIALS,
+        )
+        Application.objects.create(
+            client_id=DEVICE_ID,
+            client_type=Application.CLIENT_PUBLIC,
+            authorization_grant_type=Application.GRANT_DEVICE_CODE,
+        )
 
 
 def routes() -> list[Any]:
     """The provider's own views, and an API under its own protection."""
-    from django.urls import path
-    from rest_framework.decorators import api_view
+    from django.urls import include, path
+    from rest_framework.decorators import api_view, permission_classes
+    from rest_framework.permissions import BasePermission
     from rest_framework.response import Response
 
-    def items(request: Any) -> Any:
-        # A body comes back, so that a test sees that it arrived whole.
-        return Response({"user": request.user.username, "sent": request.data})
+    class HasToken(BasePermission):  # type: ignore[misc]  # Django REST framework has no types
+        def has_permission(self, request: Any, view: Any) -> bool:
+            return request.auth is not None
 
-    found = [path("api/items", api_view(["GET", "POST"])(items))]
+    def items(request: Any) -> Any:
+        # A body comes back, so that a test sees that it arrived whole. There is
+        # no user where a client acts for itself.
+        user = request.user and request.user.username
+        return Response({"user": user, "sent": request.data})
+
+    protected = permission_classes([HasToken])(items)
+    found = [path("api/items", api_view(["GET", "POST"])(protected))]
     if kind == "oauth":
         from oauth2_provider.decorators import protected_resource
-        from oauth2_provider.views import TokenView
+        from oauth2_provider.urls import metadata_urlpatterns
+
+        from .devices import DeviceView, decide
 
         def bare(request: Any) -> HttpResponse:
             return JsonResponse({"user": request.resource_owner.username})
 
-        found.append(path("o/token/", TokenView.as_view()))
+        found.append(path("o/device-authorization/", DeviceView.as_view()))
+        found.append(path("o/", include("oauth2_provider.urls", namespace="oauth2_provider")))
+        # The issuer has a path, so this document lies outside it (RFC 8414 section 3.1).
+        found.append(path("", include(metadata_urlpatterns)))
+        found.append(path("decide", csrf_exempt(decide)))
         found.append(path("api/bare", protected_resource()(bare)))
     else:
         from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
@@ -240,10 +289,14 @@ def main() -> None:
     from django.core.wsgi import get_wsgi_application
 
     server = waitress.create_server(get_wsgi_application(), host="127.0.0.1", port=0, threads=16)
+    url = f"http://127.0.0.1:{server.effective_port}"
+    settings.OAUTH2_PROVIDER["OAUTH_DEVICE_VERIFICATION_URI"] = f"{url}/o/device/"
     where = {
-        "url": f"http://127.0.0.1:{server.effective_port}",
+        "url": url,
         "refresh_path": REFRESH_PATHS[kind],
         "client": [CLIENT_ID, CLIENT_SECRET],
+        "service": [SERVICE_ID, SERVICE_SECRET],
+        "device_client": DEVICE_ID,
         "user": [USER, PASSWORD],
     }
     print(json.dumps(where), flush=True)
