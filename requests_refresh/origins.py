@@ -86,7 +86,7 @@ def _as_sent(url: str) -> str:
     """`url` as requests would send it: an international host becomes its ASCII form."""
     try:
         prepared = requests.Request("GET", url).prepare().url
-    except requests.exceptions.RequestException:
+    except (requests.exceptions.RequestException, ValueError):  # the latter quotes a password
         prepared = None
     if not prepared:
         raise ConfigurationError(

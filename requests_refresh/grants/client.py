@@ -152,7 +152,7 @@ class OAuthGrant(Grant):
         self._revocation = None if revocation_url is None else self._at(revocation_url)
 
     @classmethod
-    def discover(cls, issuer: str, **settings: Any) -> Self:
+    def discover(cls, issuer: str, /, **settings: Any) -> Self:
         """The grant for a provider that says itself where its endpoints are.
 
         issuer: the provider's issuer identifier, exactly as it names itself.

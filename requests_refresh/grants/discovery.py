@@ -61,7 +61,7 @@ class Metadata:
     def _checked(self, url: Any, name: str) -> str:
         problem = url_problem(url, name)
         here = origin_of(self.issuer)
-        if not problem and url.startswith("http:") and here is not None and here[0] != "http":
+        if not problem and url[:5].lower() == "http:" and here is not None and here[0] != "http":
             problem = f"{name} is plain http."
         if problem:
             raise _unusable(self.issuer, problem.rstrip("."))

@@ -185,7 +185,11 @@ def quotable(text: object, secrets: Iterable[str]) -> str | None:
     if not isinstance(text, str):
         return None
     clean = _printable(text)
-    forms = {form for secret in secrets for form in (_printable(secret), quote_plus(secret))}
+    forms = {
+        form
+        for secret in secrets
+        for form in (_printable(secret), quote_plus(secret, errors="replace"))
+    }
     for form in sorted(forms, key=len, reverse=True):
         if form:
             clean = re.sub(re.escape(form), "***", clean, flags=re.IGNORECASE)
