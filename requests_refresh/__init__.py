@@ -26,6 +26,7 @@ from .grants import (
     RefreshTokenGrant,
     TokenExchangeGrant,
 )
+from .logins import BrowserLogin, DeviceLogin, DevicePrompt, PasswordLogin
 from .pool import TokenPool
 from .schemes import Bearer, HeaderScheme
 from .source import TokenSource
@@ -48,10 +49,13 @@ __version__ = _version("requests_refresh")
 __all__ = [
     "ANY",
     "Bearer",
+    "BrowserLogin",
     "ClientCredentialsGrant",
     "ConfigurationError",
     "CookieGrant",
     "DPoP",
+    "DeviceLogin",
+    "DevicePrompt",
     "Encryption",
     "FileStore",
     "HeaderScheme",
@@ -61,6 +65,7 @@ __all__ = [
     "KeyringStore",
     "LoginRequired",
     "MemoryStore",
+    "PasswordLogin",
     "PrivateKeyJWT",
     "RedisStore",
     "RefreshAdapter",

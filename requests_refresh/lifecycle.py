@@ -187,6 +187,11 @@ def _see_to_the_end() -> None:
     _seen_to_pid = pid
 
 
+def ending() -> bool:
+    """Whether the process is ending, so that its end waits for what runs."""
+    return _ending_since is not None
+
+
 def _let_work_end() -> None:
     """Wait for what runs, until its deadline, through further Ctrl-C and other signals.
 

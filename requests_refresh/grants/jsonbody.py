@@ -123,6 +123,11 @@ def _body_problem(send: object, extra: object) -> str | None:
     for attribute in send.values():
         if attribute not in _SENDABLE:
             return f"send takes {' or '.join(_SENDABLE)} from the token, and not {attribute!r}."
+    return fields_problem(send, extra)
+
+
+def fields_problem(send: Mapping[str, str], extra: Mapping[str, Any]) -> str | None:
+    """What is wrong with the fields of a body, or None."""
     for name, value in extra.items():
         problem = None if callable(value) else json_problem(value, f"{name!r} in extra")
         if problem:

@@ -25,6 +25,7 @@ from requests_refresh import (
     ConfigurationError,
     InvalidReply,
     LoginRequired,
+    RefreshError,
     RefreshRefused,
     RefreshTokenGrant,
     Token,
@@ -137,7 +138,7 @@ def redirect(data: bytes) -> None:
     """What comes to the port that waits for the browser's answer."""
     client = browser._oauthlib().WebApplicationClient("sync")
     for names_issuer in (True, False):
-        answer = browser._Answer(client, STATE, ISSUER, names_issuer)
+        answer = browser._Answer(client, STATE)
         waiting: Any = SimpleNamespace(_path="/callback")
         reply = Loopback._reply_to(waiting, data, answer.taken)
         assert reply in (browser._WELCOME, loopback._BAD, loopback._NOT_FOUND)  # it echoes nothing
@@ -145,9 +146,20 @@ def redirect(data: bytes) -> None:
         if answer.fields is not None:
             assert data.startswith(b"GET /callback?")
             assert answer.fields["state"] == STATE
-            assert answer.fields.get("code") or "error" in answer.fields
-            assert answer.fields.get("iss", ISSUER) in (ISSUER, "")
-            assert "iss" in answer.fields or not names_issuer
+            login = browser.BrowserLogin(
+                "https://auth.test/token",
+                authorize_url="https://auth.test/authorize",
+                client_id="sync",
+                issuer=ISSUER,
+            )
+            login._names_issuer = names_issuer
+            try:
+                assert login._code_in(answer.fields, [STATE])
+            except RefreshError as error:
+                assert STATE not in str(error)
+            else:
+                assert answer.fields.get("iss", ISSUER) == ISSUER
+                assert "iss" in answer.fields or not names_issuer
 
 
 def challenges(data: bytes) -> None:
