@@ -170,13 +170,15 @@ class RefreshAdapter(HTTPAdapter):
                     raise response
                 finally:
                     del response  # else it would hold this frame, and this frame it
-            again = self._ask_again(response)
-            if again is not None and scheme is self._scheme and body.rewind():
+            again = _ask_again(scheme, response)
+            if again is not None and body.rewind():
                 with budget:
                     release(response, budget.left)
                 earlier.append(response)
-                scheme = again  # once; the token is as good as it was
+                scheme = again  # the token is as good as it was
                 continue
+            if again is not None:
+                _ask_again(again, response)  # what the response brought is for other requests
             scheme = self._scheme
             if not self._refused(response):
                 tokens._prove(token)
@@ -282,14 +284,15 @@ class RefreshAdapter(HTTPAdapter):
             response.close()  # a predicate of the user's failed: its caller gets that
             raise
 
-    def _ask_again(self, response: Response) -> Attaching | None:
-        """What to attach the same token with, if the API only wants it put otherwise."""
-        again = getattr(self._scheme, "again", None)
-        try:
-            return None if again is None else again(response)
-        except BaseException:
-            response.close()
-            raise
+
+def _ask_again(scheme: Attaching, response: Response) -> Attaching | None:
+    """What to attach the same token with, if the API only wants it put otherwise."""
+    again = getattr(scheme, "again", None)
+    try:
+        return None if again is None else again(response)
+    except BaseException:
+        response.close()
+        raise
 
 
 def _begin_pools_anew(adapter: HTTPAdapter) -> None:

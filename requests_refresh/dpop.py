@@ -31,6 +31,9 @@ class DPoP(Bearer):
 
     refused: as for HeaderScheme.
 
+    With `max_retries`, urllib3 sends again what was signed once, and a server
+    that takes a proof only once refuses it: that 401 is handed on.
+
     Needs `pip install "requests_refresh[jwt]"`. Thread-safe. A pickle or copy
     has no key in it. Each attempt signs once, which takes some 0.1 ms.
     """
@@ -57,12 +60,17 @@ class DPoP(Bearer):
         nonce = nonce_in(response.headers)
         if nonce is None:
             return None
-        self._nonces[origin_of(response.url)] = nonce
         wanted = response.status_code == 401 and any(
             scheme == "dpop" and parameters.get("error", "").lower() == "use_dpop_nonce"
             for scheme, parameters in challenges_of(response)
         )
-        return _Again(self, nonce) if wanted else None
+        if wanted:
+            return _Again(self, nonce)
+        self._learn(response, nonce)
+        return None
+
+    def _learn(self, response: Response, nonce: str) -> None:
+        self._nonces[origin_of(response.url)] = nonce
 
     def _attach(self, request: PreparedRequest, token: Token, nonce: str | None) -> None:
         if token.token_type.lower() != "dpop":
@@ -80,7 +88,8 @@ class DPoP(Bearer):
                 f"The token is bound to a key that cannot be used: {signer}. The login is kept."
                 " Renew it with a grant that has dpop=True, or log in again."
             )
-        request.headers[self.name] = f"DPoP {token.access_token}"
+        value = f"DPoP {token.access_token}"
+        request.headers[self.name] = value if value.isascii() else value.encode()
         request.headers["DPoP"] = proof(
             signer,
             request.method or "GET",
@@ -107,7 +116,10 @@ class DPoP(Bearer):
 
 
 class _Again:
-    """Attaches with the nonce that came for this very request."""
+    """Attaches with the nonce that came for this very request.
+
+    It may be good only once, so other requests get it when this one has had it.
+    """
 
     def __init__(self, scheme: DPoP, nonce: str) -> None:
         self._scheme = scheme
@@ -115,3 +127,7 @@ class _Again:
 
     def attach(self, request: PreparedRequest, token: Token) -> None:
         self._scheme._attach(request, token, self._nonce)
+
+    def again(self, response: Response) -> None:
+        """Not a second time: what is amiss still is not the nonce."""
+        self._scheme._learn(response, nonce_in(response.headers) or self._nonce)

@@ -56,7 +56,8 @@ class Scheme(Attaching, Protocol):
 
     It may have an `again(response)` too, which is called for each response: it
     returns a thing with an `attach` where the same request is to be sent once
-    more, with the same token, and else None.
+    more, with the same token, and else None. Where that thing has an `again`
+    of its own, it is asked about the response to that, in the scheme's place.
     """
 
     def refused(self, response: Response) -> bool:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .errors import ConfigurationError
 from .origins import origin_of
@@ -29,6 +30,8 @@ _FITTING = {
     "OKP": {"EdDSA", "Ed25519"},
     "oct": {"HS256", "HS384", "HS512"},
 }
+_ESCAPE = re.compile("%[0-9a-fA-F]{2}")
+_UNQUOTED = "/%:@!$&'()*+,;="  # in a path, beside what never needs quoting
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -46,7 +49,7 @@ class Signer:
         """A compact JWT of `claims` (RFC 7519)."""
         full = {"typ": "JWT", **header, "alg": self._algorithm}
         text: str = _joserfc().jwt.encode(
-            full, dict(claims), self._key, algorithms=[self._algorithm], registry=_registry()
+            full, dict(claims), self._key, registry=_registry(self._algorithm)
         )
         return text
 
@@ -79,9 +82,14 @@ def signer_of(key: str | Mapping[str, Any], algorithm: str | None = None) -> Sig
         chosen = algorithm or made.get("alg") or usual
     except Exception:  # of several libraries, and what it says may quote the key
         return "it is no private key in PEM or JWK, or it is encrypted"
-    if chosen not in _FITTING[kind]:
+    if not isinstance(chosen, str) or chosen not in _FITTING[kind]:
         return f"such a key signs with {', '.join(sorted(_FITTING[kind]))} only"
-    return Signer(made, chosen)
+    signer = Signer(made, chosen)
+    try:
+        signer.sign({}, {})
+    except Exception:  # another curve than the algorithm's, or a JWK that says what it is not for
+        return f"it does not sign with {chosen}"
+    return signer
 
 
 def secret_signer(secret: str, algorithm: str) -> Signer:
@@ -127,14 +135,19 @@ def nonce_in(headers: Mapping[str, str]) -> str | None:
 
 
 def _without_query(url: str) -> str:
-    """`url` as `htu` has it: no query, no fragment, no user, no port that goes without saying."""
+    """`url` as `htu` has it: no query, no fragment, no user, no port that goes without saying.
+
+    The path is as it goes over the wire: requests takes slashes off its beginning, and urllib3
+    quotes what a redirect or a request made by hand has left unquoted.
+    """
     parts, origin = urlsplit(url), origin_of(url)
     assert origin is not None
     scheme, host, port = origin
     host = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS.get(scheme):
         host = f"{host}:{port}"
-    return f"{scheme}://{host}{parts.path or '/'}"
+    path = _ESCAPE.sub(lambda found: found[0].upper(), quote(parts.path, safe=_UNQUOTED))
+    return f"{scheme}://{host}/{path.lstrip('/') if path.startswith('//') else path[1:]}"
 
 
 def _imported(joserfc: Any, key: str | Mapping[str, Any]) -> tuple[str, Any]:
@@ -169,8 +182,12 @@ def _joserfc() -> Any:
     return joserfc
 
 
-def _registry() -> Any:
-    """One that lets header fields of providers pass, such as Entra's x5t#S256."""
+def _registry(algorithm: str) -> Any:
+    """One for this algorithm, that lets header fields of providers pass, as Entra's x5t#S256."""
     from joserfc.jws import JWSRegistry
 
-    return JWSRegistry(strict_check_header=False)
+    # joserfc ignores `algorithms` beside a registry, and knows RS256 and ES256 alone without.
+    registry: Any = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
+    # Without its warning of EdDSA, which is the only name that many servers know (RFC 8037).
+    registry.get_alg = registry.algorithms.__getitem__
+    return registry

@@ -14,6 +14,6 @@ class Stats:
     waits: int  # calls that waited for a round
     wait_seconds: float  # how long they waited, added up
     failures: int  # rounds that ended with an error
-    replays: int  # requests that were sent again
+    replays: int  # requests that were sent again with a newer token; not those for a DPoP nonce
     unreplayable: int  # refused requests whose body could not be sent again
     strikes: int  # tokens that were refused right after their issue

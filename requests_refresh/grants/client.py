@@ -212,10 +212,13 @@ class OAuthGrant(Grant):
         more, unquotable = resolved(self._extra, "extra")
         secrets += unquotable
         fields = {**fields, **self._targets, **more}
-        bound = (jwk or new_jwk()) if self._dpop else None
+        # A login that has its key is lost without it: a refresh is proved, asked for or not.
+        bound = jwk if self._dpop or previous is not None else None
+        if self._dpop and bound is None:
+            bound = new_jwk()
         reply = self._ask(self._endpoint, fields, secrets, bound)
         token = oauth_token(reply, previous, self._endpoint.shown, secrets, final=self._final)
-        if bound is not None and token.token_type == "DPoP":
+        if bound is not None:  # for a Bearer token too: its refresh token may be bound (section 5)
             token = replace(token, extra={**token.extra, JWK_FIELD: dict(bound)})
         return self._kept_of(token)
 
@@ -236,7 +239,7 @@ class OAuthGrant(Grant):
         """
         signer = None if jwk is None else _usable(jwk)
         end = time.monotonic() + sum(self.timeout)
-        nonce = self._nonce
+        nonce, own = self._nonce, None
         while True:
             proven = self._auth.proven(self._endpoint.url)
             secrets += proven.secrets
@@ -245,11 +248,14 @@ class OAuthGrant(Grant):
             if signer is not None:
                 headers["DPoP"] = proof(signer, "POST", endpoint.url, nonce=nonce)
             reply = endpoint.ask(headers, body, proven.auth, end)
-            before, nonce = nonce, nonce_in(reply.response.headers)
-            if nonce is not None:
-                self._nonce = nonce
-            if signer is None or nonce in (None, before) or error_code(reply) != "use_dpop_nonce":
-                return reply
+            found = nonce_in(reply.response.headers)
+            wanted = signer is not None and error_code(reply) == "use_dpop_nonce"
+            if wanted and own is None and found not in (None, nonce):
+                nonce = own = found  # it may be good only once, so nobody else gets it yet
+                continue
+            if found or own:
+                self._nonce = found or own
+            return reply
 
     def _at(self, url: str) -> Endpoint:
         return Endpoint(url, method="POST", **self._reach)
@@ -309,17 +315,23 @@ def _revoked(grant: OAuthGrant, token: Token) -> None:
 
 def _jwk_of(token: Token | None) -> Mapping[str, Any] | None:
     found = None if token is None else token.extra.get(JWK_FIELD)
-    return found if isinstance(found, Mapping) else None
+    if found is None or isinstance(found, Mapping):
+        return found
+    raise _unusable("it is no JWK")
 
 
 def _usable(jwk: Mapping[str, Any]) -> Signer:
     signer = signer_of(jwk)
     if isinstance(signer, str):
-        raise ConfigurationError(
-            f"The key that is stored with the token cannot be used: {signer}. Nothing was sent"
-            " and the login is kept. Log in again, or restore what was stored."
-        )
+        raise _unusable(signer)
     return signer
+
+
+def _unusable(problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The key that is stored with the token cannot be used: {problem}. Nothing was sent"
+        " and the login is kept. Log in again, or restore what was stored."
+    )
 
 
 def _resource_problem(resource: str) -> str | None:

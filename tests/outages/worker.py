@@ -52,7 +52,7 @@ class Replied(RefreshTokenGrant):
 
     stops = True
 
-    def __call__(self, token: Token | None) -> Token:
+    def __call__(self, token: Token | None = None) -> Token:
         reply = super().__call__(token)
         if self.stops:
             self.stops = False
