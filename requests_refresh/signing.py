@@ -30,6 +30,7 @@ _FITTING = {
     "OKP": {"EdDSA", "Ed25519"},
     "oct": {"HS256", "HS384", "HS512"},
 }
+_MISSING = 'signing needs joserfc: pip install "requests_refresh[jwt]"'
 _ESCAPE = re.compile("%[0-9a-fA-F]{2}")
 _UNQUOTED = "/%:@!$&'()*+,;="  # in a path, beside what never needs quoting
 _DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -70,10 +71,11 @@ def signer_of(key: str | Mapping[str, Any], algorithm: str | None = None) -> Sig
     key: a private key as PEM or as JWK, the latter as JSON or as a mapping.
     algorithm: of JWS (RFC 7518 section 3.1); None for the JWK's own or the
         usual one for such a key.
-
-    Raises ConfigurationError only where joserfc is missing.
     """
-    joserfc = _joserfc()
+    try:
+        joserfc = _joserfc()
+    except ConfigurationError:
+        return _MISSING
     try:
         kind, made = _imported(joserfc, key)
         if not made.is_private:
@@ -176,9 +178,7 @@ def _joserfc() -> Any:
         import joserfc.jwk
         import joserfc.jwt
     except ImportError:
-        raise ConfigurationError(
-            'Signing needs joserfc: pip install "requests_refresh[jwt]".'
-        ) from None
+        raise ConfigurationError(f"This cannot be done: {_MISSING}.") from None
     return joserfc
 
 

@@ -40,6 +40,7 @@ class JWTBearerGrant(OAuthGrant):
     """
 
     _FINAL: ClassVar[frozenset[str]] = frozenset()
+    _FIELDS: ClassVar[frozenset[str]] = frozenset({"assertion"})
 
     def __init__(
         self,
@@ -80,8 +81,8 @@ class JWTBearerGrant(OAuthGrant):
         assertion = self._key.signed(self._claims, self._lifetime)
         return {"grant_type": _GRANT, "assertion": assertion}, [assertion]
 
-    def _id_problem(self, client_id: object, client_auth: object) -> str | None:
-        needless = client_id is None and client_auth in (None, "none")
+    def _id_problem(self, client_id: object, secret: object, client_auth: object) -> str | None:
+        needless = client_id is None and secret is None and client_auth in (None, "none")
         return None if needless else text_problem(client_id, "client_id")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -52,6 +52,7 @@ class OAuthGrant(Grant):
     """
 
     _FINAL: ClassVar[frozenset[str]] = FINAL  # errors after which only a new login helps
+    _FIELDS: ClassVar[frozenset[str]] = frozenset()  # of the form, set by the grant itself
     _ENDPOINTS: ClassVar[Mapping[str, str]] = {  # setting -> what it is called in metadata
         "token_url": "token_endpoint",
         "revocation_url": "revocation_endpoint",
@@ -117,11 +118,11 @@ class OAuthGrant(Grant):
         lists = {name: listed(values) for name, values in several.items()}
         problem = first(
             url_problem(token_url, "token_url"),
-            self._id_problem(client_id, client_auth),
+            self._id_problem(client_id, client_secret, client_auth),
             auth_problem(client_auth, client_secret, cert),
             *(text_problem(one, name) for name, values in lists.items() for one in values),
             *(_resource_problem(one) for one in lists["resource"]),
-            _extra_problem(extra),
+            _extra_problem(extra, self._FIELDS | {name for name in several if lists[name]}),
             names_problem(login_over_errors, "login_over_errors"),
             None if isinstance(dpop, bool) else "dpop is neither True nor False.",
             None if revocation_url is None else url_problem(revocation_url, "revocation_url"),
@@ -260,7 +261,7 @@ class OAuthGrant(Grant):
     def _at(self, url: str) -> Endpoint:
         return Endpoint(url, method="POST", **self._reach)
 
-    def _id_problem(self, client_id: object, client_auth: object) -> str | None:
+    def _id_problem(self, client_id: object, secret: object, client_auth: object) -> str | None:
         return text_problem(client_id, "client_id")
 
 
@@ -298,9 +299,10 @@ def _revoked(grant: OAuthGrant, token: Token) -> None:
             failures.append(exc)
             continue
         code = error_code(reply)
-        alone = hint == "access_token" and token.refresh_token is None
-        if (reply.ok and not code) or (code == "unsupported_token_type" and not alone):
-            continue  # RFC 7009 section 2.2.1; and it ends when it expires
+        # RFC 7009 section 2.2.1. An access token ends with its refresh token, or soon after.
+        spared = hint == "access_token" and token.refresh_token is not None
+        if (reply.ok and not code) or (code == "unsupported_token_type" and spared):
+            continue
         error, _, said = error_of(reply, token, secrets)
         failures.append(
             RefreshRefused(
@@ -334,17 +336,17 @@ def _unusable(problem: str) -> ConfigurationError:
     )
 
 
-def _resource_problem(resource: str) -> str | None:
-    if ":" in resource and "#" not in resource:
+def _resource_problem(resource: object) -> str | None:
+    if isinstance(resource, str) and ":" in resource and "#" not in resource:
         return None
     return "resource is not an absolute URI without a fragment (RFC 8707 section 2)."
 
 
-def _extra_problem(extra: object) -> str | None:
+def _extra_problem(extra: object, own: Set[str]) -> str | None:
     if not isinstance(extra, Mapping) or not all(isinstance(name, str) for name in extra):
         return "extra must be a mapping of names to texts."
     for name, value in extra.items():
-        if name in _OWN_FIELDS:
+        if name in _OWN_FIELDS or name in own:
             return f"extra may not hold {name}, which the grant sets itself."
         if not callable(value) and not isinstance(value, str):
             return f"{name!r} in extra is neither a text nor a function that returns one."

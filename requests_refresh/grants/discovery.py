@@ -16,7 +16,7 @@ from ..errors import ConfigurationError, InvalidReply, RefreshRefused
 from ..origins import origin_of
 from .authentication import BASIC, POST, SECRET_JWT
 from .http import Endpoint
-from .replies import decoded
+from .replies import decoded, is_page
 from .settings import Timeout, first, proxies_problem, timeout_problem, url_problem
 
 _KEPT = 3600.0  # seconds for which metadata is kept
@@ -101,11 +101,11 @@ def discovered(
             url, method="GET", timeout=timeout, verify=verify, cert=None, proxies=proxies
         )
         reply = endpoint.ask({}, None, None)
-        if reply.ok:
-            fields = decoded(reply)
+        fields = decoded(reply)
+        if reply.ok and not is_page(reply, fields):
             found = _metadata(issuer, fields)
             break
-        if reply.status not in (400, 401, 403, 404, 405, 406, 410):
+        if not reply.ok and reply.status not in (400, 401, 403, 404, 405, 406, 410):
             break
     if found is None:
         raise RefreshRefused(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, LoginRequired, RefreshRefused
 from ..tokens import Token
 from .client import OAuthGrant
 from .settings import Secret, first, text_problem
@@ -31,12 +31,16 @@ class TokenExchangeGrant(OAuthGrant):
     settings: as for OAuthGrant; `audience`, `resource` and `scope` say what
         the new token is for.
 
-    There is no refresh token: an expired token is exchanged for anew. What
-    `subject_token` raises ends the attempt as if the provider had said it.
+    There is no refresh token: an expired token is exchanged for anew. Where the
+    login of the `subject_token` is over, RefreshRefused says so; other errors
+    that it raises are the attempt's.
     Raises ConfigurationError for settings that cannot be right.
     """
 
     _FINAL: ClassVar[frozenset[str]] = frozenset()
+    _FIELDS: ClassVar[frozenset[str]] = frozenset(
+        {"subject_token", "subject_token_type", "actor_token", "actor_token_type"}
+    )
 
     def __init__(
         self,
@@ -88,16 +92,29 @@ class TokenExchangeGrant(OAuthGrant):
             del settings
 
     def _asked(self, token: Token | None) -> tuple[dict[str, Any], list[str]]:
-        texts = {name: _text_of(given(), name) for name, given in self._tokens.items()}
+        texts = {name: _text_of(_had(given, name), name) for name, given in self._tokens.items()}
         return {"grant_type": _GRANT, **texts, **self._types}, list(texts.values())
 
-    def _id_problem(self, client_id: object, client_auth: object) -> str | None:
-        needless = client_id is None and client_auth in (None, "none")
+    def _id_problem(self, client_id: object, secret: object, client_auth: object) -> str | None:
+        needless = client_id is None and secret is None and client_auth in (None, "none")
         return None if needless else text_problem(client_id, "client_id")
 
 
 def _given_problem(given: object, what: str) -> str | None:
     return None if callable(given) else text_problem(given, what)
+
+
+def _had(given: Callable[[], str | Token], what: str) -> str | Token:
+    try:
+        return given()
+    except LoginRequired as exc:
+        # The end of another login. This one goes on when somebody has logged in there.
+        raise RefreshRefused(
+            f"There is no {what} to exchange, as the login that it is of has ended. What is stored"
+            f" here is intact. Log in there. It said: {exc}",
+            error=exc.error,
+            error_description=exc.error_description,
+        ) from exc
 
 
 def _text_of(given: object, what: str) -> str:
