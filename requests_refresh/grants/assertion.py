@@ -70,8 +70,9 @@ class JWTBearerGrant(OAuthGrant):
         try:
             self._key = SigningKey(key, algorithm, key_id, header)
             super().__init__(token_url, client_id=client_id, **settings)
-        finally:
-            del key, settings
+        except BaseException:
+            del self, key, settings  # a traceback with locals shows no secret and no half a grant
+            raise
         self._claims = {"iss": issuer, "aud": token_url, **claims}
         if subject is not None:
             self._claims["sub"] = subject

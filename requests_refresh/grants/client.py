@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
-from ..errors import ConfigurationError, RefreshError, RefreshRefused
+from ..errors import ConfigurationError, RefreshError, RefreshRefused, RefreshUnavailable
 from ..signing import JWK_FIELD, Signer, new_jwk, nonce_in, proof, signer_of
 from ..tokens import Token
 from .authentication import PrivateKeyJWT, auth_problem, authentication
@@ -295,6 +295,15 @@ def _revoked(grant: OAuthGrant, token: Token) -> None:
         secrets = [value]
         try:
             reply = grant._ask(endpoint, {"token": value, "token_type_hint": hint}, secrets)
+        except RefreshUnavailable as exc:
+            failures.append(
+                RefreshUnavailable(
+                    f"{endpoint.shown} could not revoke the {hint.replace('_', ' ')} now, which may"
+                    " live on until it expires.",
+                    retry_after=exc.retry_after,
+                )
+            )
+            continue
         except RefreshError as exc:
             failures.append(exc)
             continue

@@ -88,8 +88,9 @@ class TokenExchangeGrant(OAuthGrant):
         del subject_token, actor_token, tokens
         try:
             super().__init__(token_url, client_id=client_id, **settings)
-        finally:
-            del settings
+        except BaseException:
+            del self, settings  # a traceback with locals shows no secret and no half a grant
+            raise
 
     def _asked(self, token: Token | None) -> tuple[dict[str, Any], list[str]]:
         texts = {name: _text_of(_had(given, name), name) for name, given in self._tokens.items()}
