@@ -24,6 +24,7 @@ from .errors import ConfigurationError, RefreshError, RefreshLoop, chain_of, scr
 from .origins import origin_of, parse_origins
 from .replay import Body, carry_cookies, hand_on_cookies, release
 from .schemes import Attaching, Bearer, Scheme
+from .settings import patience
 from .source import TokenSource
 from .tokens import Token
 
@@ -150,7 +151,7 @@ class RefreshAdapter(HTTPAdapter):
         if origin is not None and origin[0] == "http":
             options["proxies"] = None
         body = Body(request, self._replay_limit)
-        budget = _Budget(tokens._clock, tokens._timeout)
+        budget = _Budget(tokens._clock, patience(tokens._timeout))
         token, refreshed = tokens._fresh(), False
         if token is None:
             try:
@@ -181,7 +182,8 @@ class RefreshAdapter(HTTPAdapter):
                 _ask_again(again, response)  # what the response brought is for other requests
             scheme = self._scheme
             if not self._refused(response):
-                tokens._prove(token)
+                if response.status_code != 401:  # a wish for a nonce says nothing of the token
+                    tokens._prove(token)
                 break
             if refreshed:
                 tokens._strikes.strike(token)

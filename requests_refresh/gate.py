@@ -64,7 +64,7 @@ class Round:
         self.gate = gate
         self.stale = stale  # what the first caller had refused, if anything
         self.deadline = deadline
-        self.parent = _at_work()  # a grant may use another source, with a round of its own
+        self.parent = at_work()  # a grant may use another source, with a round of its own
         self.held: RefreshError | None = None  # look into the store only, else raise this
         self.hold: float | None = None  # set by the work: seconds to hold back after its error
         self.fallback: Current | None = None  # set by the work: a dead token, better than none
@@ -86,7 +86,7 @@ _running: contextvars.ContextVar[Round | None] = contextvars.ContextVar(
 )
 
 
-def _at_work(gate: Gate | None = None) -> Round | None:
+def at_work(gate: Gate | None = None) -> Round | None:
     """The innermost round, of `gate`, whose work the caller is; callbacks are no work."""
     round_ = _running.get()
     while round_ is not None and (round_.done or gate not in (None, round_.gate)):
@@ -216,7 +216,7 @@ class Gate:
 
     def within_round(self) -> bool:
         """Whether the caller is itself the work of a running round of this gate."""
-        return _at_work(self) is not None
+        return at_work(self) is not None
 
     def holding(self) -> bool:
         """Whether the last failure still keeps the next call from the provider."""

@@ -288,20 +288,21 @@ class Renewal:
         self._failures, self._outcome_unknown = 0, False
         return self._lifetimes.current(token)
 
-    def newest(self) -> Token | None:
-        """What this login was issued last, stored or not."""
-        unsaved = self.place.unsaved
-        return unsaved[0] if unsaved is not None else self.place.load() or self.first
-
-    def forget(self) -> None:
-        """Remove what is stored."""
+    def forget(self, last: list[Token], look: bool) -> None:
+        """Remove what is stored. last: if we `look`, gets what was issued last, stored or not."""
         unsaved, self.place.unsaved = self.place.unsaved, None  # first, or it is stored after
         try:
-            self.place.delete()
+            last += self.place.take_out(look)
         except BaseException:
             self.place.unsaved = unsaved
             raise
-        self.first = None
+        first, self.first = self.first, None
+        if look and unsaved is not None:
+            token, replaced, is_older = unsaved
+            last[:] = [t for t in last if not (is_older(t) or t.same_issue(replaced))] + [token]
+        elif look and all(map(self.gate.past.has_replaced, last)):
+            current = self.gate.current  # it goes on being used where the store has forgotten it
+            last += [token for token in (current and current.token, first) if token][:1]
 
     def after_fork(self) -> None:
         """In the child: two processes must not share a rotating refresh token."""

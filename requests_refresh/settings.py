@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import ConfigurationError
+from .gate import at_work
 from .grants.failures import as_token
 from .stores import MemoryStore, TokenStore, open_store
 from .tokens import Token
@@ -78,3 +79,9 @@ def is_seconds(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return 0 <= value < threading.TIMEOUT_MAX
+
+
+def patience(seconds: float) -> float:
+    """`seconds`, but no more than are left of the round whose work the caller is, if any is."""
+    round_ = at_work()
+    return seconds if round_ is None else min(seconds, round_.remaining())

@@ -20,12 +20,12 @@ from functools import partial
 from typing import Any
 
 from . import lifecycle
-from .errors import ConfigurationError, LoginRequired, RefreshError, RefreshLoop, scrub
+from .errors import ConfigurationError, LoginRequired, RefreshError, RefreshLoop, StoreError, scrub
 from .gate import Gate, Round
 from .grants.failures import failure_of
 from .lifetimes import Lifetimes
 from .renewal import Renewal
-from .settings import as_login, check_settings, is_seconds, require
+from .settings import as_login, check_settings, is_seconds, patience, require
 from .stats import Stats
 from .stores import TokenStore
 from .stores.saving import Holding, Place
@@ -189,9 +189,9 @@ class TokenSource:
         revoke: have the provider end what it issued, too (RFC 7009), by the
             grant's `revoke(token)`. A renewal that runs is let end before.
 
-        Blocks for the store and the provider. Raises StoreError, or
-        ConfigurationError for a grant that cannot revoke, and nothing has
-        changed then; RefreshError if only the provider did not. Thread-safe.
+        Blocks for store and provider. Raises StoreError, or ConfigurationError
+        for a grant that cannot revoke, and nothing has changed then; RefreshError
+        if only the provider did not or that renewal did not end. Thread-safe.
         """
         revoker = getattr(self._settings["grant"], "revoke", None)
         if revoke and revoker is None:
@@ -200,20 +200,20 @@ class TokenSource:
                 " revocation_url or a revoke(token) method, or log out without revoke."
             )
         ended = LoginRequired("The login was ended by logout(). Log in again, with login().")
-        alone = Holding()
+        waited = not revoke or self._gate.within_round()
+        alone, last = Holding(), list[Token]()
         try:
-            if revoke and not self._gate.within_round():
-                self._place.enter_exclusive(alone, self._timeout)
-            newest = self._renewal.newest() if revoke else None
+            if not waited:
+                with suppress(StoreError):  # no room for a renewal, but maybe to clear it
+                    waited = self._place.enter_exclusive(alone, self._timeout)
             with self._changing:
-                self._gate.replace(self._renewal.forget, ended)
+                self._gate.replace(lambda: self._renewal.forget(last, revoke), ended)
                 self._note()
         finally:
             alone.leave(self.identity)
-        if newest and revoker and (failure := failure_of(revoker, newest)) is not None:
-            raise RefreshError(
-                f"The login is ended here; what the provider issued may live on there. {failure}"
-            ) from failure
+        if (failure := failure_of(revoker, last)) or not waited or alone.taken_over:
+            said = "The login is ended here; what the provider issued may live on there."
+            raise RefreshError(f"{said} {failure or 'A renewal did not end.'}") from failure
 
     def close(self) -> None:
         """Let a running round and a pending save end; blocks for `timeout` seconds at most.
@@ -251,7 +251,7 @@ class TokenSource:
     def _deadline(self, timeout: float | None) -> float:
         seconds = self._timeout if timeout is None else timeout
         require(is_seconds(seconds), "timeout is not a number of seconds")
-        return self._clock() + seconds
+        return self._clock() + patience(seconds)
 
     def _settle(self, deadline: float, *, sure: bool = False) -> Outcome:
         """A token for a request to begin with; sure: not one in its last part, if possible."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -233,7 +234,7 @@ def read_key(key: Callable[[], str]) -> str:
 
 def _times(lifetime: float) -> dict[str, Any]:
     now = int(time.time())
-    return {"iat": now, "exp": now + int(lifetime), "jti": uuid.uuid4().hex}
+    return {"iat": now, "exp": now + math.ceil(lifetime), "jti": uuid.uuid4().hex}
 
 
 class _Basic:

@@ -23,7 +23,7 @@ from .base import Grant
 from .discovery import discovered
 from .failures import shielded
 from .http import Auth, Endpoint, Reply
-from .replies import FINAL, error_code, error_of, oauth_token
+from .replies import FINAL, error_code, error_of, is_markup, oauth_token
 from .settings import (
     Text,
     Timeout,
@@ -193,8 +193,14 @@ class OAuthGrant(Grant):
         """The fields of the form, `grant_type` first, and the secrets among them."""
 
     def _renewed(self, token: Token | None) -> Token:
-        fields, secrets = self._asked(token)
-        return self._exchanged(fields, secrets, self._previous(token), _jwk_of(token))
+        secrets: list[str] = []
+
+        def asked() -> dict[str, Any]:
+            fields, more = self._asked(token)
+            secrets.extend(more)
+            return fields
+
+        return self._exchanged(asked, secrets, self._previous(token), _jwk_of(token))
 
     def _previous(self, token: Token | None) -> Token | None:
         """The token whose parts count where the reply has none."""
@@ -202,22 +208,28 @@ class OAuthGrant(Grant):
 
     def _exchanged(
         self,
-        fields: Mapping[str, Any],
+        fields: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         secrets: list[str],
         previous: Token | None = None,
         jwk: Mapping[str, Any] | None = None,
     ) -> Token:
-        """The token that the provider issues for these fields. jwk: the key to bind it to."""
-        if self._scope:
-            fields = {**fields, "scope": self._scope}
-        more, unquotable = resolved(self._extra, "extra")
-        secrets += unquotable
-        fields = {**fields, **self._targets, **more}
+        """The token that the provider issues for these fields. jwk: the key to bind it to.
+
+        fields: of the form, or a function that makes them for one request alone.
+        """
+
+        def form() -> dict[str, Any]:
+            asked = fields() if callable(fields) else fields
+            more, unquotable = resolved(self._extra, "extra")
+            secrets.extend(unquotable)
+            scope = {"scope": self._scope} if self._scope else {}
+            return {**asked, **scope, **self._targets, **more}
+
         # A login that has its key is lost without it: a refresh is proved, asked for or not.
         bound = jwk if self._dpop or previous is not None else None
         if self._dpop and bound is None:
             bound = new_jwk()
-        reply = self._ask(self._endpoint, fields, secrets, bound)
+        reply = self._ask(self._endpoint, form, secrets, bound)
         token = oauth_token(reply, previous, self._endpoint.shown, secrets, final=self._final)
         if bound is not None:  # for a Bearer token too: its refresh token may be bound (section 5)
             token = replace(token, extra={**token.extra, JWK_FIELD: dict(bound)})
@@ -230,21 +242,23 @@ class OAuthGrant(Grant):
     def _ask(
         self,
         endpoint: Endpoint,
-        fields: Mapping[str, Any],
+        fields: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         secrets: list[str],
         jwk: Mapping[str, Any] | None = None,
     ) -> Reply:
         """Send a form, once more if the provider wanted another nonce (RFC 9449 section 8).
 
+        fields: of the form; a function that makes them is called for each of the two.
         What must not be quoted is added to `secrets`.
         """
         signer = None if jwk is None else _usable(jwk)
+        form = fields() if callable(fields) else fields  # it may wait for another source
         end = time.monotonic() + sum(self.timeout)
         nonce, own = self._nonce, None
         while True:
             proven = self._auth.proven(self._endpoint.url)
             secrets += proven.secrets
-            body = urlencode({**fields, **proven.fields}, doseq=True).encode()
+            body = urlencode({**form, **proven.fields}, doseq=True).encode()
             headers = dict(_FORM)
             if signer is not None:
                 headers["DPoP"] = proof(signer, "POST", endpoint.url, nonce=nonce)
@@ -253,6 +267,7 @@ class OAuthGrant(Grant):
             wanted = signer is not None and error_code(reply) == "use_dpop_nonce"
             if wanted and own is None and found not in (None, nonce):
                 nonce = own = found  # it may be good only once, so nobody else gets it yet
+                form = fields() if callable(fields) else fields
                 continue
             if found or own:
                 self._nonce = found or own
@@ -310,7 +325,9 @@ def _revoked(grant: OAuthGrant, token: Token) -> None:
         code = error_code(reply)
         # RFC 7009 section 2.2.1. An access token ends with its refresh token, or soon after.
         spared = hint == "access_token" and token.refresh_token is not None
-        if (reply.ok and not code) or (code == "unsupported_token_type" and spared):
+        if (reply.ok and not code and not is_markup(reply)) or code == "invalid_token":
+            continue  # the latter from those that do not say 200 to what is dead (section 2.2)
+        if code == "unsupported_token_type" and spared:
             continue
         error, _, said = error_of(reply, token, secrets)
         failures.append(

@@ -14,11 +14,11 @@ import ssl
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import requests.exceptions
 import urllib3.exceptions
@@ -92,14 +92,15 @@ def shielded(work: Callable[[], _T]) -> _T | BaseException:
     return found.with_traceback(None)
 
 
-def failure_of(call: Callable[[Token], object], token: Token) -> RefreshError | None:
-    """What `call` fails with when it is handed `token`, with no secret on it; None: it does not."""
-    handled = sys.exc_info()[1]
-    try:
-        call(token)
-    except Exception as exc:
-        return as_refresh_error(exc, handled)
-    return None
+def failure_of(call: Any, tokens: Iterable[Token]) -> RefreshError | None:
+    """What `call` fails with first when handed each of them, with no secret on it; or None."""
+    handled, first = sys.exc_info()[1], None
+    for token in tokens:
+        try:
+            call(token)
+        except Exception as exc:
+            first = first or as_refresh_error(exc, handled)
+    return first
 
 
 def is_for_later(status: int) -> bool:

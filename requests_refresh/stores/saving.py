@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 from ..errors import LoginRequired, RefreshTimeout, StoreConflict, StoreError, scrub
@@ -25,6 +25,7 @@ _T = TypeVar("_T")
 # Seconds between two tries to save. Short, because a store that is back is a race: whoever
 # finds the old token there first spends it.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.1
+_TAKES = 5  # tries to remove what others go on replacing; then it is removed unseen
 
 
 class Holding(ExitStack):
@@ -72,6 +73,19 @@ class Place:
 
     def delete(self, *, replacing: Replacing = ANY) -> None:
         self._call(self.store.delete, self._identity, replacing=replacing)
+
+    def take_out(self, look: bool) -> list[Token]:
+        """Remove what is stored. If we `look`: what that was, as others may save until then."""
+        found: list[Token] = []
+        for _ in range(_TAKES * look):
+            stored = self.load()
+            if stored is not None:
+                found.append(stored)
+            with suppress(StoreConflict):
+                self.delete(replacing=stored)
+                return found
+        self.delete()
+        return found
 
     def wait(self, timeout: float) -> None:
         self._call(self.store.wait, self._identity, timeout)
