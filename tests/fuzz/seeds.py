@@ -183,3 +183,23 @@ URL_WORDS = [
     *(b"http://", b"https://", b"localhost", b"127.0.0.1", b"[::1]", b"@", b"\\", b"#", b"?"),
     *(b":80", b":443", b":0", b"%2f", b"%40", b"xn--", b".localhost", b"\xe3\x80\x82", b"%25"),
 ]
+
+_PAGE = b'"user_code":"WDJB-MJHT","verification_uri":"https://auth.test/device"'
+DEVICES = [
+    b'{"device_code":"the-device-code",' + _PAGE + b',"expires_in":1800,"interval":5}',
+    b'{"device_code":"the-device-code",' + _PAGE + b',"expires_in":"600"}',
+    b'{"device_code":"d","user_code":"\\u001b[2J","verification_uri":"https://a.test/","expires_in":9}',
+    b'{"device_code":"d","user_code":"u","verification_url":"http://127.0.0.1/#x","expires_in":9}',
+    b'{"device_code":"d","user_code":"u","verification_uri":"http://evil.test/","expires_in":9}',
+    b'{"device_code":"d","user_code":"u","verification_uri":"https://a:b@c.test/","expires_in":9}',
+    b'{"device_code":"d",' + _PAGE + b',"expires_in":1e400,"interval":-1}',
+    b'{"device_code":"d",' + _PAGE + b',"expires_in":NaN,"interval":true}',
+    b'{"device_code":"d",' + _PAGE + b',"expires_in":9,"verification_uri_complete":"javascript:1"}',
+]
+DEVICE_WORDS = [
+    *(b'"device_code":', b'"user_code":', b'"verification_uri":', b'"verification_url":'),
+    *(b'"verification_uri_complete":', b'"expires_in":', b'"interval":', b"https://", b"http://"),
+    *(b"\\u202e", b"\\u001b", b"NaN", b"1e400", b"-1", b"@", b"#", b"127.0.0.1", b"localhost"),
+]
+NONCES = [b"eyJ7S_zG.eyJH0-Z.HX4w-7v", b"", b"a b", b'a"b', b"a\\b", b"\x7f", b"x" * 1025]
+NONCE_WORDS = [b"eyJ7S_zG", b" ", b'"', b"\\", b"\x7f", b"\xff"]

@@ -36,10 +36,11 @@ from requests_refresh.grants.failures import date_seconds, retry_after
 from requests_refresh.grants.http import Endpoint
 from requests_refresh.grants.replies import custom_token, decoded, is_markup, oauth_token
 from requests_refresh.grants.settings import shown, url_problem
-from requests_refresh.logins import browser, loopback
+from requests_refresh.logins import browser, device, loopback
 from requests_refresh.logins.loopback import Loopback
 from requests_refresh.origins import Origin, origin_of, parse_origins
 from requests_refresh.schemes import needs_new_token, parse_challenges
+from requests_refresh.signing import nonce_in
 from requests_refresh.stores.values import Values
 
 from . import seeds
@@ -153,11 +154,14 @@ def redirect(data: bytes) -> None:
                 issuer=ISSUER,
             )
             login._names_issuer = names_issuer
+            code, said = "", ""
             try:
-                assert login._code_in(answer.fields, [STATE])
+                code = login._code_in(answer.fields, [STATE])
             except RefreshError as error:
-                assert STATE not in str(error)
-            else:
+                said = str(error)
+            assert STATE not in said
+            assert code or said
+            if code:
                 assert answer.fields.get("iss", ISSUER) == ISSUER
                 assert "iss" in answer.fields or not names_issuer
 
@@ -302,6 +306,28 @@ def may_see_a_secret(origin: Origin) -> bool:
     return scheme == "http" and ipaddress.ip_address(host).is_loopback
 
 
+def device_reply(data: bytes) -> None:
+    """What a provider wants a person to be shown, and how long."""
+    found = device._device_in(json_of(data), SENT_AT)
+    if isinstance(found, str):
+        return
+    prompt = found.prompt
+    for text in (prompt.user_code, prompt.verification_uri, prompt.verification_uri_complete or ""):
+        assert text.isprintable()
+        assert len(text) <= device._LONGEST_SHOWN
+    assert url_problem(prompt.verification_uri.partition("#")[0], "it") is None
+    assert 1 <= found.interval < found.life <= device._LONGEST_LIFE
+    assert math.isfinite(prompt.expires_at)
+    assert repr(found).count(found.code) == repr(prompt).count(found.code) or len(found.code) < 8
+
+
+def nonce(data: bytes) -> None:
+    """What a server wants in the next proof: it goes into a JWT, never into a header."""
+    found = nonce_in({"DPoP-Nonce": data.decode("latin-1")})
+    assert found is None or (found.isascii() and found.isprintable() and 0 < len(found) <= 1024)
+    assert found is None or not set(found) & set(' "\\')
+
+
 def json_of(data: bytes) -> Any:
     """The JSON value, NaN and Infinity among them. Raises NoMessage for what is none."""
     try:
@@ -318,6 +344,8 @@ TARGETS: Mapping[str, Target] = {
     "challenges": Target(challenges, seeds.CHALLENGES, seeds.CHALLENGE_WORDS),
     "token_reply": Target(token_reply, seeds.TOKENS, seeds.REPLY_WORDS),
     "stored_token": Target(stored_token, seeds.STORED, seeds.REPLY_WORDS),
+    "device_reply": Target(device_reply, seeds.DEVICES, seeds.DEVICE_WORDS),
+    "nonce": Target(nonce, seeds.NONCES, seeds.NONCE_WORDS),
     "header_times": Target(header_times, seeds.TIMES, seeds.TIME_WORDS),
     "urls": Target(urls, seeds.URLS, seeds.URL_WORDS),
 }
