@@ -8,11 +8,12 @@ is a firewall or a proxy speaking.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote_plus
+from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
 import requests
 
@@ -30,6 +31,9 @@ from .http import Reply
 LoginOver = Callable[[requests.Response], bool]
 
 _LONGEST_QUOTE = 200
+_LONGEST_SAID = 2**16  # characters; of more nothing is quoted
+_MOST_ESCAPES = 6  # within each other
+_UNICODE_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})")
 _MOST_FIELDS = 200
 
 #: Only a new login helps. Each of them stands for what the login is renewed with, as nothing
@@ -181,9 +185,13 @@ def pick(value: Any, path: str) -> Any:
 
 
 def quotable(text: object, secrets: Iterable[str]) -> str | None:
-    """What a provider said, as it may be shown: short, printable, with no secret in it."""
-    if not isinstance(text, str):
+    """What a provider said, as it may be shown: short, printable, with no secret in it.
+
+    None where a secret is in it in an escaped form: that cannot be cut out, so nothing is quoted.
+    """
+    if not isinstance(text, str) or len(text) > _LONGEST_SAID:
         return None
+    secrets = [secret for secret in secrets if secret]
     clean = _printable(text)
     forms = {
         form
@@ -193,10 +201,24 @@ def quotable(text: object, secrets: Iterable[str]) -> str | None:
     for form in sorted(forms, key=len, reverse=True):
         if form:
             clean = re.sub(re.escape(form), "***", clean, flags=re.IGNORECASE)
+    below = _below_escapes(clean)
+    if any(_below_escapes(secret) in below for secret in secrets if secret.strip("\\+ ")):
+        return None
     clean = clean.strip()
     if len(clean) > _LONGEST_QUOTE:
         clean = clean[: _LONGEST_QUOTE - 3] + "..."
     return clean or None
+
+
+def _below_escapes(text: str) -> str:
+    """What `text` says below the escapes of URLs, JSON and HTML, one in another."""
+    for _ in range(_MOST_ESCAPES):
+        plain = _UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+        plain = html.unescape(unquote_plus(plain.replace("\\", "")))
+        if plain == text:
+            break
+        text = plain
+    return _printable(text).lower()
 
 
 def _printable(text: str) -> str:
