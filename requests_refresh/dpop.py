@@ -16,7 +16,7 @@ from requests import PreparedRequest, Response
 from .errors import ConfigurationError
 from .origins import Origin, origin_of
 from .schemes import Bearer, Refused, challenges_of
-from .signing import JWK_FIELD, Signer, nonce_in, proof, signer_of
+from .signing import JWK_FIELD, Signer, missing, nonce_in, proof, signer_of
 from .tokens import Token
 
 log = logging.getLogger("requests_refresh")
@@ -40,6 +40,9 @@ class DPoP(Bearer):
 
     def __init__(self, refused: Refused | None = None) -> None:
         super().__init__(refused)
+        problem = missing()
+        if problem:
+            raise ConfigurationError(problem)
         self._given = refused
         self._nonces: dict[Origin | None, str] = {}  # each API's last; a dict's items are atomic
         self._last: tuple[Mapping[str, Any] | None, Signer | str] = (None, "")

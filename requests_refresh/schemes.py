@@ -78,6 +78,9 @@ class HeaderScheme:
     Raises ConfigurationError for a name or prefix that is none. Thread-safe.
     """
 
+    name = ""  # with the next, so that one whose settings were refused can be shown
+    _before = ""
+
     def __init__(
         self, name: str, *, prefix: str | None = None, refused: Refused | None = None
     ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from .errors import ConfigurationError
 from .gate import at_work
 from .grants.failures import as_token
+from .grants.settings import text_problem
 from .stores import MemoryStore, TokenStore, open_store
 from .tokens import Token
 
@@ -52,7 +53,10 @@ def check_settings(
 ) -> TokenStore:
     """Raise ConfigurationError for the first setting that cannot be right; returns the store."""
     require(callable(grant), "grant is not callable")
-    require(isinstance(identity, str) and bool(identity), "identity is not a non-empty string")
+    # It begins lines of the log, so it may end none.
+    identity_problem = text_problem(identity, "identity")
+    if identity_problem:
+        raise ConfigurationError(identity_problem)
     for name, seconds in (("ahead", ahead), ("leeway", leeway)):
         require(seconds is None or is_seconds(seconds), f"{name} is not a number of seconds")
     require(is_seconds(timeout) and timeout != 0, "timeout is not a number of seconds above 0")

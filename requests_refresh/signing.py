@@ -94,6 +94,15 @@ def signer_of(key: str | Mapping[str, Any], algorithm: str | None = None) -> Sig
     return signer
 
 
+def missing() -> str | None:
+    """What to install before anything can be signed, or None."""
+    try:
+        _joserfc()
+    except ConfigurationError as error:
+        return str(error)
+    return None
+
+
 def secret_signer(secret: str, algorithm: str) -> Signer:
     """The signer for a secret that both sides know (RFC 7518 section 3.2)."""
     return Signer(_joserfc().jwk.OctKey.import_key(secret), algorithm)

@@ -10,7 +10,7 @@ from ..errors import ConfigurationError
 from ..tokens import Token
 from .authentication import SigningKey, key_kind_problem
 from .client import OAuthGrant
-from .settings import Text, first, json_problem, period_problem, text_problem
+from .settings import Text, first, json_problem, period_problem, problem_in, text_problem
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _RESERVED = {"iss", "sub", "iat", "exp", "jti"}
@@ -31,10 +31,11 @@ class JWTBearerGrant(OAuthGrant):
         Salesforce 180.
     algorithm, key_id, header: as for PrivateKeyJWT.
     client_id: sent in the form if given; most providers need none here.
-    settings: as for OAuthGrant.
+    settings: as for RefreshTokenGrant.
 
     There is no refresh token and no login that could end: a new token is
-    simply asked for, and an `invalid_grant` is a setting that is wrong. Needs
+    simply asked for, and an `invalid_grant` is a setting that is wrong.
+    Immutable, so any thread may call it. Needs
     `pip install "requests_refresh[jwt]"`. Raises ConfigurationError for
     settings that cannot be right.
     """
@@ -57,12 +58,14 @@ class JWTBearerGrant(OAuthGrant):
         client_id: str | None = None,
         **settings: Any,
     ) -> None:
-        problem = first(
-            key_kind_problem(key),
-            text_problem(issuer, "issuer"),
-            None if subject is None else text_problem(subject, "subject"),
-            _claims_problem(claims),
-            period_problem(lifetime, "lifetime"),
+        problem = problem_in(
+            lambda: first(
+                key_kind_problem(key),
+                text_problem(issuer, "issuer"),
+                None if subject is None else text_problem(subject, "subject"),
+                _claims_problem(claims),
+                period_problem(lifetime, "lifetime"),
+            )
         )
         if problem:
             del self, key, settings  # a traceback with locals shows no secret

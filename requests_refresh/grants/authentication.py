@@ -20,9 +20,18 @@ from urllib.parse import quote_plus
 import requests
 
 from ..errors import ConfigurationError
-from ..signing import secret_signer, signer_of
+from ..signing import missing, secret_signer, signer_of
 from .http import Auth
-from .settings import Secret, Text, first, json_problem, period_problem, read_secret, text_problem
+from .settings import (
+    Secret,
+    Text,
+    first,
+    json_problem,
+    period_problem,
+    problem_in,
+    read_secret,
+    text_problem,
+)
 
 BASIC, POST, SECRET_JWT, NONE = (
     "client_secret_basic",
@@ -50,19 +59,20 @@ class SigningKey:
         key_id: str | None,
         header: Mapping[str, Any],
     ) -> None:
-        signer = None if callable(key) else signer_of(key, algorithm)
-        problem = first(
-            json_problem(key, "key") if isinstance(key, Mapping) else None,
-            f"The key cannot be used: {signer}." if isinstance(signer, str) else None,
-            None if key_id is None else text_problem(key_id, "key_id"),
-            None if isinstance(header, Mapping) else "header must be a mapping.",
-            json_problem(dict(header), "header") if isinstance(header, Mapping) else None,
-            "header may not hold alg or typ, which are set already."
-            if isinstance(header, Mapping) and _RESERVED & header.keys()
-            else None,
+        problem = problem_in(
+            lambda: first(
+                json_problem(dict(key), "key") if isinstance(key, Mapping) else None,
+                missing() if callable(key) else _key_problem(key, algorithm),
+                None if key_id is None else text_problem(key_id, "key_id"),
+                None if isinstance(header, Mapping) else "header must be a mapping.",
+                json_problem(dict(header), "header") if isinstance(header, Mapping) else None,
+                "header may not hold alg or typ, which are set already."
+                if isinstance(header, Mapping) and _RESERVED & header.keys()
+                else None,
+            )
         )
         if problem:
-            del self, key, signer  # a traceback with locals shows no secret
+            del self, key  # a traceback with locals shows no secret
             raise ConfigurationError(problem)
         self._algorithm = algorithm
         self._header = dict(header) if key_id is None else {"kid": key_id, **header}
@@ -198,7 +208,8 @@ def auth_problem(client_auth: object, client_secret: object, cert: object) -> st
     if client_auth == "private_key_jwt":
         return "client_auth must hold the key: PrivateKeyJWT(key) in place of 'private_key_jwt'."
     known = client_auth == NONE or client_auth in _CERTIFICATE
-    if not (known or isinstance(client_auth, PrivateKeyJWT) or callable(client_auth)):
+    made = callable(client_auth) and not isinstance(client_auth, type)  # a class is none yet
+    if not (known or isinstance(client_auth, PrivateKeyJWT) or made):
         names = ", ".join(map(repr, (*_WITH_SECRET, *_CERTIFICATE, NONE)))
         return (
             f"client_auth must be {names}, a PrivateKeyJWT or a requests auth object, such as"
@@ -212,6 +223,11 @@ def auth_problem(client_auth: object, client_secret: object, cert: object) -> st
     if client_auth in _CERTIFICATE and cert is None:
         return f"client_auth={client_auth!r} needs the certificate, as cert=."
     return None
+
+
+def _key_problem(key: str | Mapping[str, Any], algorithm: str | None) -> str | None:
+    signer = signer_of(key, algorithm)
+    return f"The key cannot be used: {signer}." if isinstance(signer, str) else None
 
 
 def key_kind_problem(key: object) -> str | None:

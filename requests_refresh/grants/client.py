@@ -28,12 +28,12 @@ from .settings import (
     Text,
     Timeout,
     first,
+    is_sendable,
     listed,
-    names_problem,
-    proxies_problem,
+    problem_in,
+    reach_problem,
     resolved,
     text_problem,
-    timeout_problem,
     url_problem,
 )
 
@@ -108,27 +108,33 @@ class OAuthGrant(Grant):
         revocation_url: where `TokenSource.logout(revoke=True)` tells the provider
             (RFC 7009); without one it cannot.
         timeout: seconds for (connecting, the whole reply), or one number for each.
-        verify, cert, proxies: as requests takes them. The environment's proxies
-            and CA bundle count too, but plain http goes through no proxy of the
-            environment's.
+        verify: True, False, or the path of a CA bundle. cert: the path of a
+            certificate with its key, or (certificate, key). proxies: scheme ->
+            URL. The environment's proxies and CA bundle count too, but plain
+            http goes through no proxy of the environment's.
 
         Raises ConfigurationError for settings that cannot be right.
         """
-        several = {"scope": scope, "resource": resource, "audience": audience}
-        lists = {name: listed(values) for name, values in several.items()}
-        problem = first(
-            url_problem(token_url, "token_url"),
-            self._id_problem(client_id, client_secret, client_auth),
-            auth_problem(client_auth, client_secret, cert),
-            *(text_problem(one, name) for name, values in lists.items() for one in values),
-            *(_resource_problem(one) for one in lists["resource"]),
-            _extra_problem(extra, self._FIELDS | {name for name in several if lists[name]}),
-            names_problem(login_over_errors, "login_over_errors"),
-            None if isinstance(dpop, bool) else "dpop is neither True nor False.",
-            None if revocation_url is None else url_problem(revocation_url, "revocation_url"),
-            timeout_problem(timeout),
-            proxies_problem(proxies),
-        )
+        lists: dict[str, list[Any]] = {}
+
+        def check() -> str | None:
+            several = {"scope": scope, "resource": resource, "audience": audience}
+            lists.update({name: listed(values) for name, values in several.items()})
+            own = self._FIELDS | {name for name in several if lists[name]}
+            lists["login_over_errors"] = listed(login_over_errors)
+            return first(
+                url_problem(token_url, "token_url"),
+                self._id_problem(client_id, client_secret, client_auth),
+                auth_problem(client_auth, client_secret, cert),
+                *(text_problem(one, name) for name, values in lists.items() for one in values),
+                *(_resource_problem(one) for one in lists["resource"]),
+                _extra_problem(extra, own),
+                None if isinstance(dpop, bool) else "dpop is neither True nor False.",
+                None if revocation_url is None else url_problem(revocation_url, "revocation_url"),
+                reach_problem(timeout, verify, cert, proxies),
+            )
+
+        problem = problem_in(check)
         if problem:
             # A traceback with locals shows neither secrets nor half a grant.
             del self, token_url, client_secret, client_auth, extra, proxies, revocation_url
@@ -147,7 +153,7 @@ class OAuthGrant(Grant):
         self._scope = " ".join(lists["scope"])
         self._targets = {"resource": lists["resource"], "audience": lists["audience"]}
         self._extra = dict(extra)
-        self._final = self._FINAL | {error.lower() for error in listed(login_over_errors)}
+        self._final = self._FINAL | {error.lower() for error in lists["login_over_errors"]}
         self._dpop = dpop
         self._nonce: str | None = None  # what the provider wants in the next proof
         self._revocation = None if revocation_url is None else self._at(revocation_url)
@@ -369,11 +375,13 @@ def _resource_problem(resource: object) -> str | None:
 
 
 def _extra_problem(extra: object, own: Set[str]) -> str | None:
-    if not isinstance(extra, Mapping) or not all(isinstance(name, str) for name in extra):
+    if not isinstance(extra, Mapping) or not all(
+        isinstance(name, str) and is_sendable(name) for name in extra
+    ):
         return "extra must be a mapping of names to texts."
     for name, value in extra.items():
         if name in _OWN_FIELDS or name in own:
             return f"extra may not hold {name}, which the grant sets itself."
-        if not callable(value) and not isinstance(value, str):
+        if not callable(value) and not (isinstance(value, str) and is_sendable(value)):
             return f"{name!r} in extra is neither a text nor a function that returns one."
     return None

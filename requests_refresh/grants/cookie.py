@@ -20,6 +20,7 @@ from .settings import (
     is_header_text,
     method_problem,
     name_problem,
+    problem_in,
     url_problem,
 )
 
@@ -43,7 +44,8 @@ class CookieGrant(CustomGrant):
 
     Called with no refresh token, it raises LoginRequired and asks nobody; with
     one that cannot stand in a cookie, ConfigurationError, as it is another
-    grant's. Raises ConfigurationError for settings that cannot be right.
+    grant's. Immutable, so any thread may call it. Raises ConfigurationError for
+    settings that cannot be right.
     """
 
     def __init__(
@@ -61,12 +63,23 @@ class CookieGrant(CustomGrant):
         cert: str | tuple[str, str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> None:
-        problem = first(
-            url_problem(url, "url"),
-            name_problem(cookie, "cookie"),
-            read_problem(read, _READABLE),
-            method_problem(method, ("POST", "GET", "PUT", "PATCH")),
-            shared_problem(headers, login_over, auth, timeout, proxies, refused=("cookie",)),
+        problem = problem_in(
+            lambda: first(
+                url_problem(url, "url"),
+                name_problem(cookie, "cookie"),
+                read_problem(read, _READABLE),
+                method_problem(method, ("POST", "GET", "PUT", "PATCH")),
+                shared_problem(
+                    headers,
+                    login_over,
+                    auth,
+                    timeout,
+                    verify,
+                    cert,
+                    proxies,
+                    refused=("cookie",),
+                ),
+            )
         )
         if problem:
             # A traceback with locals shows neither secrets nor half a grant.

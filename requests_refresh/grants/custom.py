@@ -14,7 +14,7 @@ from ..tokens import Token
 from .base import Grant
 from .http import Auth, Endpoint, Reply
 from .replies import LoginOver, custom_token
-from .settings import Text, first, headers_problem, proxies_problem, resolved, timeout_problem
+from .settings import Text, first, headers_problem, reach_problem, resolved
 
 READABLE = ("access_token", "refresh_token", "expires_in", "expires_at", "token_type", "scope")
 
@@ -69,6 +69,8 @@ def shared_problem(
     login_over: object,
     auth: object,
     timeout: object,
+    verify: object,
+    cert: object,
     proxies: object,
     *,
     refused: Iterable[str] = (),
@@ -76,8 +78,7 @@ def shared_problem(
     """What is wrong with the settings that both have, or None."""
     return first(
         headers_problem(headers, refused=refused),
-        timeout_problem(timeout),
-        proxies_problem(proxies),
+        reach_problem(timeout, verify, cert, proxies),
         None if login_over is None or callable(login_over) else "login_over is not callable.",
         None
         if auth is None or callable(auth)

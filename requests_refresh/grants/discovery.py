@@ -17,7 +17,7 @@ from ..origins import origin_of
 from .authentication import BASIC, POST, SECRET_JWT
 from .http import Endpoint
 from .replies import decoded, is_page
-from .settings import Timeout, first, proxies_problem, timeout_problem, url_problem
+from .settings import Timeout, first, problem_in, reach_problem, url_problem
 
 _KEPT = 3600.0  # seconds for which metadata is kept
 _MOST_KEPT = 64
@@ -80,13 +80,14 @@ def discovered(
     Raises ConfigurationError for what is no issuer; RefreshUnavailable,
     RefreshRefused or InvalidReply where there is no metadata of this issuer.
     """
-    problem = first(
-        url_problem(issuer, "issuer"),
-        "issuer has a query, which it may not (RFC 8414 section 2)."
-        if isinstance(issuer, str) and "?" in issuer
-        else None,
-        timeout_problem(timeout),
-        proxies_problem(proxies),
+    problem = problem_in(
+        lambda: first(
+            url_problem(issuer, "issuer"),
+            "issuer has a query, which it may not (RFC 8414 section 2)."
+            if isinstance(issuer, str) and "?" in issuer
+            else None,
+            reach_problem(timeout, verify, None, proxies),
+        )
     )
     if problem:
         del proxies

@@ -28,12 +28,12 @@ class TokenExchangeGrant(OAuthGrant):
         client itself.
     requested_token_type: what to issue; None leaves it to the provider.
     client_id: as the provider registered the client; None for none.
-    settings: as for OAuthGrant; `audience`, `resource` and `scope` say what
+    settings: as for RefreshTokenGrant; `audience`, `resource` and `scope` say what
         the new token is for.
 
     There is no refresh token: an expired token is exchanged for anew. Where the
     login of the `subject_token` is over, RefreshRefused says so; other errors
-    that it raises are the attempt's.
+    that it raises are the attempt's. Immutable, so any thread may call it.
     Raises ConfigurationError for settings that cannot be right.
     """
 
@@ -102,7 +102,10 @@ class TokenExchangeGrant(OAuthGrant):
 
 
 def _given_problem(given: object, what: str) -> str | None:
-    return None if callable(given) else text_problem(given, what)
+    if callable(given):
+        return None
+    problem = text_problem(given, what)
+    return problem and f"{problem} It is a text, or a function such as a TokenSource's `token`."
 
 
 def _had(given: Callable[[], str | Token], what: str) -> str | Token:

@@ -21,13 +21,20 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
 import urllib3
 
-from ..errors import RefreshError, RefreshRefused, RefreshTimeout, RefreshUnavailable
+from ..errors import (
+    ConfigurationError,
+    RefreshError,
+    RefreshRefused,
+    RefreshTimeout,
+    RefreshUnavailable,
+)
 from ..gate import remaining
 from .failures import is_for_later, kind_of, retry_after
 from .settings import Timeout, shown
@@ -119,7 +126,7 @@ class Endpoint:
                         "Accept-Encoding": "identity",
                     },
                     data=body,
-                    auth=auth or _no_auth,
+                    auth=partial(_authenticated, auth),
                 )
             )
             left = min(remaining(), end - time.monotonic())
@@ -220,9 +227,19 @@ class _Session(requests.Session):
         return None
 
 
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def _authenticated(
+    auth: Auth | None, request: requests.PreparedRequest
+) -> requests.PreparedRequest:
     """With any auth at all, requests does not ask netrc."""
-    return request
+    signed = request if auth is None else auth(request)
+    if isinstance(signed, requests.PreparedRequest):
+        return signed
+    kind = type(signed).__name__
+    del auth, request, signed
+    raise ConfigurationError(
+        f"auth returned {kind} in place of the request that it was given. Nothing was sent and the"
+        " login is intact. Let it return that."
+    )
 
 
 def _read(response: requests.Response) -> tuple[bytes, str]:

@@ -13,7 +13,16 @@ from .base import needed
 from .custom import READABLE, CustomGrant, is_path, read_problem, shared_problem
 from .http import Auth, Endpoint
 from .replies import LoginOver
-from .settings import Text, Timeout, first, json_problem, method_problem, resolved, url_problem
+from .settings import (
+    Text,
+    Timeout,
+    first,
+    json_problem,
+    method_problem,
+    problem_in,
+    resolved,
+    url_problem,
+)
 
 _SENDABLE = ("access_token", "refresh_token")
 
@@ -42,7 +51,8 @@ class JSONGrant(CustomGrant):
     timeout, verify, cert, proxies: as for RefreshTokenGrant.
 
     Called with a token that lacks what is to be sent, it raises LoginRequired
-    and asks nobody. Raises ConfigurationError for settings that cannot be right.
+    and asks nobody. Immutable, so any thread may call it. Raises
+    ConfigurationError for settings that cannot be right.
     """
 
     def __init__(
@@ -63,12 +73,14 @@ class JSONGrant(CustomGrant):
         cert: str | tuple[str, str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> None:
-        problem = first(
-            url_problem(url, "url"),
-            read_problem(read, READABLE),
-            _body_problem(send, extra),
-            method_problem(method, ("POST", "PUT", "PATCH")),
-            shared_problem(headers, login_over, auth, timeout, proxies),
+        problem = problem_in(
+            lambda: first(
+                url_problem(url, "url"),
+                read_problem(read, READABLE),
+                _body_problem(send, extra),
+                method_problem(method, ("POST", "PUT", "PATCH")),
+                shared_problem(headers, login_over, auth, timeout, verify, cert, proxies),
+            )
         )
         if problem:
             # A traceback with locals shows neither secrets nor half a grant.

@@ -12,7 +12,9 @@ from .client import OAuthGrant
 class RefreshTokenGrant(OAuthGrant):
     """Renews by the refresh token at an OAuth 2.0 token endpoint (RFC 6749 section 6).
 
-    Called with no refresh token, it raises LoginRequired and asks nobody.
+    The settings are those of the constructor, below. Called with no refresh
+    token, it raises LoginRequired and asks nobody. Immutable, so any thread may
+    call it.
     """
 
     def _asked(self, token: Token | None) -> tuple[dict[str, Any], list[str]]:
@@ -31,6 +33,7 @@ class ClientCredentialsGrant(OAuthGrant):
 
     There is no refresh token and no login that could end: a new token is
     simply asked for. One that the provider sends all the same is not kept.
+    Settings and threads as for RefreshTokenGrant.
     """
 
     _FINAL: ClassVar[frozenset[str]] = frozenset()

@@ -201,13 +201,21 @@ def quotable(text: object, secrets: Iterable[str]) -> str | None:
     for form in sorted(forms, key=len, reverse=True):
         if form:
             clean = re.sub(re.escape(form), "***", clean, flags=re.IGNORECASE)
-    below = _below_escapes(clean)
-    if any(_below_escapes(secret) in below for secret in secrets if secret.strip("\\+ ")):
+    if _is_said_below(clean, secrets):
         return None
     clean = clean.strip()
     if len(clean) > _LONGEST_QUOTE:
         clean = clean[: _LONGEST_QUOTE - 3] + "..."
     return clean or None
+
+
+def _is_said_below(text: str, secrets: Iterable[str]) -> bool:
+    try:
+        below = _below_escapes(text)
+        hidden = [_below_escapes(secret) for secret in secrets if secret.strip("\\+ ")]
+    except ValueError:  # of html.unescape, for a number of thousands of digits
+        return True
+    return any(secret in below for secret in hidden)
 
 
 def _below_escapes(text: str) -> str:

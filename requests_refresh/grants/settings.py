@@ -7,10 +7,11 @@ secrets before it raises.
 from __future__ import annotations
 
 import json
-import math
+import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from ..errors import ConfigurationError
@@ -18,6 +19,7 @@ from ..origins import require_private
 
 Timeout = float | tuple[float, float]
 Text = str | Callable[[], str]
+_T = TypeVar("_T")
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2: a token
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -60,6 +62,24 @@ def first(*problems: str | None) -> str | None:
     return next((problem for problem in problems if problem), None)
 
 
+def looked_at(work: Callable[[], _T]) -> tuple[_T | None, str | None]:
+    """What `work` makes of settings, and why it could not look at them, or None.
+
+    A mapping, an iterable or a text of a user's may raise when it is looked at, in frames that
+    hold secrets.
+    """
+    try:
+        return work(), None
+    except Exception as exc:
+        return None, f"A setting cannot be looked at: that raises {type(exc).__name__}."
+
+
+def problem_in(check: Callable[[], str | None]) -> str | None:
+    """What `check` finds wrong, or that it could not look."""
+    problem, blind = looked_at(check)
+    return blind or problem
+
+
 def url_problem(url: object, what: str) -> str | None:
     """Why no token may be asked for at `url` (RFC 6749 section 3.2), or None."""
     if not isinstance(url, str) or not url.isprintable() or " " in url or "\\" in url:
@@ -89,11 +109,6 @@ def listed(values: object) -> list[Any]:
     return list(values)
 
 
-def names_problem(values: object, what: str) -> str | None:
-    """Why `values` cannot be one text or several, or None."""
-    return first(*(text_problem(value, what) for value in listed(values)))
-
-
 def period_problem(value: object, what: str) -> str | None:
     """Why `value` cannot be a period, or None."""
     return None if _is_period(value) else f"{what} must be a number of seconds above 0."
@@ -115,9 +130,42 @@ def method_problem(method: object, allowed: tuple[str, ...]) -> str | None:
     return None if method in allowed else f"method must be one of {', '.join(allowed)}."
 
 
-def proxies_problem(proxies: object) -> str | None:
-    """Why `proxies` cannot be such, or None."""
-    if proxies is None or isinstance(proxies, Mapping):
+def reach_problem(timeout: object, verify: object, cert: object, proxies: object) -> str | None:
+    """Why an endpoint cannot be reached like this, or None."""
+    return first(
+        timeout_problem(timeout),
+        _verify_problem(verify),
+        _cert_problem(cert),
+        _proxies_problem(proxies),
+    )
+
+
+def _verify_problem(verify: object) -> str | None:
+    # requests takes all else that is false, an empty text too, for False.
+    if verify is None or isinstance(verify, bool) or _is_path(verify):
+        return None
+    return "verify must be True, False or the path of a CA bundle."
+
+
+def _cert_problem(cert: object) -> str | None:
+    if cert is None or (isinstance(cert, str) and cert):
+        return None
+    if isinstance(cert, tuple) and len(cert) == 2 and all(map(_is_path, cert)):
+        return None
+    return "cert must be the path of a certificate with its key, or (certificate, key)."
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, (str, os.PathLike)) and bool(os.fspath(value))
+
+
+def _proxies_problem(proxies: object) -> str | None:
+    if proxies is None:
+        return None
+    if isinstance(proxies, Mapping) and all(
+        isinstance(scheme, str) and (url is None or isinstance(url, str))
+        for scheme, url in proxies.items()
+    ):
         return None
     return "proxies must be a mapping of schemes to URLs, as requests takes it."
 
@@ -160,10 +208,15 @@ def text_problem(value: object, what: str) -> str | None:
     return f"{what} is empty, or not a text, or holds a control character."
 
 
+def is_sendable(text: str) -> bool:
+    """False for half a character, which has no form on the wire."""
+    return text.isascii() or not re.search("[\ud800-\udfff]", text)
+
+
 def json_problem(value: object, what: str) -> str | None:
     """Why `value` cannot stand in a JSON body, or None."""
     try:
-        json.dumps(value, allow_nan=False)
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError):
         return f"{what} cannot be sent as JSON."
     return None
@@ -192,6 +245,5 @@ def _is_period(value: object) -> bool:
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
-        and value > 0
-        and math.isfinite(value)
+        and 0 < value < threading.TIMEOUT_MAX
     )

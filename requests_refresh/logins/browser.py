@@ -24,7 +24,15 @@ from ..errors import (
 from ..grants.client import OAuthGrant
 from ..grants.discovery import discovered
 from ..grants.replies import quotable
-from ..grants.settings import first, period_problem, shown, text_problem, url_problem
+from ..grants.settings import (
+    first,
+    is_sendable,
+    period_problem,
+    problem_in,
+    shown,
+    text_problem,
+    url_problem,
+)
 from ..signing import signer_of
 from ..tokens import Token
 from .base import TICK, OAuthLogin, Patience, not_completed, tell
@@ -72,7 +80,7 @@ class BrowserLogin(OAuthLogin):
 
     Called, it opens one page and blocks until the person is through with it,
     `wait` is over, or the time of the round: give the TokenSource a `timeout`
-    of some minutes.
+    of some minutes. Any thread may call it; each call is a login of its own.
 
     Raises LoginRequired if the person or the provider refused or nobody came,
     RefreshTimeout if only the round's time is over, ConfigurationError where
@@ -101,14 +109,16 @@ class BrowserLogin(OAuthLogin):
         wait: float = 300.0,
         **settings: Any,
     ) -> None:
-        problem = first(
-            url_problem(authorize_url, "authorize_url"),
-            None if issuer is None else text_problem(issuer, "issuer"),
-            _place_problem(port, path),
-            None if open is None or callable(open) else "open is not callable.",
-            None if show is None or callable(show) else "show is not callable.",
-            _parameters_problem(parameters),
-            period_problem(wait, "wait"),
+        problem = problem_in(
+            lambda: first(
+                url_problem(authorize_url, "authorize_url"),
+                None if issuer is None else text_problem(issuer, "issuer"),
+                _place_problem(port, path),
+                None if open is None or callable(open) else "open is not callable.",
+                None if show is None or callable(show) else "show is not callable.",
+                _parameters_problem(parameters),
+                period_problem(wait, "wait"),
+            )
         )
         try:
             if problem:
@@ -328,6 +338,8 @@ def _parameters_problem(parameters: object) -> str | None:
     for name, value in parameters.items():
         if not isinstance(name, str) or not isinstance(value, str) or not name or not value:
             return "parameters has a name or a value that is no text, or is empty."
+        if not is_sendable(name + value):
+            return "parameters has half a character in it, which cannot be sent."
         if name in _OWN:
             return f"parameters may not hold {name}, which the login sets itself."
     return None

@@ -26,7 +26,7 @@ _DEFAULT_INTERVAL = 5.0  # seconds (RFC 8628 section 3.2), and what slow_down ad
 _SHORTEST_INTERVAL = 1.0
 _LONGEST_PAUSE = 60.0  # seconds between two polls that fail, if the provider names no other
 _LONGEST_LIFE = 86400.0  # seconds of a code
-_LONGEST_SHOWN = 2048  # characters
+_LONGEST_SHOWN, _LONGEST_CODE = 2048, 64  # characters; a code is no place for instructions
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ class DeviceLogin(OAuthLogin):
     Called, it shows one code and blocks until a person has confirmed it, the
     code expires or the time of the round is over: give the TokenSource a
     `timeout` of some minutes. The provider is asked at the interval that it
-    names, and less often while it cannot be reached.
+    names, and less often while it cannot be reached. Any thread may call it;
+    each call is a login of its own.
 
     Raises LoginRequired if the person refused or the code expired,
     RefreshTimeout if only the round's time is over, RefreshUnavailable if no
@@ -173,7 +174,9 @@ def _device_in(fields: Any, sent_at: float) -> _Device | str:
         interval = max(_number(fields["interval"]), _SHORTEST_INTERVAL)
     problem = first(
         text_problem(code, "device_code"),
-        None if _is_shown(user_code) else "user_code is no short text of printable characters",
+        None
+        if _is_shown(user_code) and len(user_code) <= _LONGEST_CODE
+        else "user_code is no short text of printable characters",
         _uri_problem(uri, "verification_uri"),
         None if complete is None else _uri_problem(complete, "verification_uri_complete"),
         None if 0 < life <= _LONGEST_LIFE else "expires_in is no sensible number of seconds",

@@ -19,6 +19,7 @@ from ..grants.settings import (
     Timeout,
     first,
     name_problem,
+    problem_in,
     read_secret,
     resolved,
     text_problem,
@@ -74,16 +75,16 @@ class PasswordLogin(CustomGrant):
         cert: str | tuple[str, str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> None:
-        problem = first(
-            url_problem(url, "url"),
-            *(
-                None if callable(value) else text_problem(value, name)
-                for name, value in (("username", username), ("password", password))
-            ),
-            read_problem(read, READABLE),
-            _body_problem(send, extra),
-            None if cookie is None else name_problem(cookie, "cookie"),
-            shared_problem(headers, None, auth, timeout, proxies),
+        problem = problem_in(
+            lambda: first(
+                url_problem(url, "url"),
+                None if callable(username) else text_problem(username, "username"),
+                None if callable(password) else text_problem(password, "password"),
+                read_problem(read, READABLE),
+                _body_problem(send, extra),
+                None if cookie is None else name_problem(cookie, "cookie"),
+                shared_problem(headers, None, auth, timeout, verify, cert, proxies),
+            )
         )
         if problem:
             # A traceback with locals shows neither secrets nor half a login.

@@ -83,7 +83,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What is known of a provider.
+    """What is known of a provider. Immutable, so any thread may use it.
 
     name: what it is called.
     sources: URLs of the provider's own pages that say what stands here.
