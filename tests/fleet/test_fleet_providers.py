@@ -1,6 +1,6 @@
 """The real providers, by four processes on every store at once: one refresh for each expiry.
 
-Their tokens die by the clock, two seconds after each issue; so all stores wait
+Their tokens die by the clock, three seconds after each issue; so all stores wait
 for that together, each with a login of its own.
 """
 

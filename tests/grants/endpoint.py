@@ -163,12 +163,15 @@ def flood(handler: Handler) -> None:
 
 
 @contextmanager
-def running(*, tls: bool = False) -> Iterator[EndpointServer]:
-    """A server for the time of a `with`."""
+def running(*, tls: bool | ssl.SSLContext = False) -> Iterator[EndpointServer]:
+    """A server for the time of a `with`. tls: with this host's certificate, or with a context."""
     server = EndpointServer()
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(PEM)
+        if isinstance(tls, ssl.SSLContext):
+            context = tls
+        else:
+            context.load_cert_chain(PEM)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         server.scheme = "https"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)

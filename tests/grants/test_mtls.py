@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from requests_refresh import (
 from requests_refresh.errors import RefreshError
 from requests_refresh.grants import discovery
 from tests.grants.certificates import Authority, split
-from tests.grants.endpoint import PATIENCE, Answer, EndpointServer, Handler
+from tests.grants.endpoint import Answer, EndpointServer, Handler, running
 from tests.grants.support import ASKED_ANEW, Make
 
 OLD = Token("old-access", refresh_token="old-refresh", expires_at=1.0)
@@ -44,18 +43,8 @@ def demanding(
     context.verify_mode = ssl.CERT_REQUIRED
     if version is not None:
         context.maximum_version = version
-    server = EndpointServer()
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.scheme = "https"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with running(tls=context) as server:
         yield server
-    finally:
-        server.closing.set()
-        server.shutdown()
-        thread.join(PATIENCE)
-        server.server_close()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-LIFETIME = 2  # seconds that an access token lives
+LIFETIME = 3  # seconds that an access token lives; less is over before a busy host has used it
 REFRESH_PATHS = {"oauth": "/o/token/", "jwt": "/jwt/refresh/"}
 USER, PASSWORD = "alice", "a password of alice's"
 CLIENT_ID, CLIENT_SECRET = "sync", "the secret: of sync/100%"
