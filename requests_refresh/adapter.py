@@ -8,9 +8,10 @@ request stays as it was (I10), and the caller gets one final response.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from requests.exceptions import RequestException
 
 from . import lifecycle
 from .errors import ConfigurationError, RefreshError, RefreshLoop, chain_of, scrub
+from .gate import at_work
 from .origins import origin_of, parse_origins
 from .replay import Body, carry_cookies, hand_on_cookies, release
 from .schemes import Attaching, Bearer, Scheme
@@ -32,7 +34,15 @@ log = logging.getLogger("requests_refresh")
 
 _MARK = "requests_refresh.anonymous"
 _MOST_REFUSALS = 3
-_KEPT_BY_PICKLES = ["tokens", "_origins", "_scheme", "_inner", "_replay_limit", "_overwrote"]
+_KEPT_BY_PICKLES = [
+    "tokens",
+    "_origins",
+    "_scheme",
+    "_inner",
+    "_replay_limit",
+    "_adds",
+    "_overwrote",
+]
 
 
 class _Anonymous(AuthBase):
@@ -99,6 +109,9 @@ class RefreshAdapter(HTTPAdapter):
         self._scheme: Scheme = Bearer() if scheme is None else scheme
         self._inner = inner
         self._replay_limit = replay_limit
+        # How many headers it sets; where fewer came, it may have overwritten one of the caller's.
+        # A class that does not say so itself may set more than the one that it comes from.
+        self._adds = vars(type(self._scheme)).get("sets", math.inf)
         self._overwrote = False  # said once that a caller's own header was overwritten
         super().__init__(**http_adapter_options)
         retries = getattr(self if inner is None else inner, "max_retries", None)
@@ -146,16 +159,16 @@ class RefreshAdapter(HTTPAdapter):
         }
         tokens = self.tokens
         origin = origin_of(request.url)
-        if origin not in self._origins or _MARK in request.hooks or tokens._gate.within_round():
-            return self._sender(request, **options)
+        if origin not in self._origins or _MARK in request.hooks or at_work(tokens._gate):
+            return self._send_on(request, options)
         if origin is not None and origin[0] == "http":
             options["proxies"] = None
-        body = Body(request, self._replay_limit)
-        budget = _Budget(tokens._clock, patience(tokens._timeout))
+        body = _NO_BODY if request.body is None else Body(request, self._replay_limit)
+        budget: _Budget | None = None
         token, refreshed = tokens._fresh(), False
         if token is None:
             try:
-                with budget:
+                with (budget := _Budget(tokens)):
                     outcome = tokens._for_request(budget.deadline, sure=body.one_shot)
             except RefreshError as error:
                 error.request = request
@@ -171,9 +184,9 @@ class RefreshAdapter(HTTPAdapter):
                     raise response
                 finally:
                     del response  # else it would hold this frame, and this frame it
-            again = _ask_again(scheme, response)
+            again = _ask_again(scheme, response) if hasattr(scheme, "again") else None
             if again is not None and body.rewind():
-                with budget:
+                with (budget := budget or _Budget(tokens)):
                     release(response, budget.left)
                 earlier.append(response)
                 scheme = again  # the token is as good as it was
@@ -181,9 +194,15 @@ class RefreshAdapter(HTTPAdapter):
             if again is not None:
                 _ask_again(again, response)  # what the response brought is for other requests
             scheme = self._scheme
-            if not self._refused(response):
-                if response.status_code != 401:  # a wish for a nonce says nothing of the token
-                    tokens._prove(token)
+            try:
+                refused = scheme.refused(response)
+            except BaseException:
+                response.close()  # a predicate of the user's failed: its caller gets that
+                raise
+            if not refused:
+                # A 401 may be a wish for a nonce, which says nothing of the token.
+                if tokens._strikes.unproven is token and response.status_code != 401:
+                    tokens._strikes.prove(token)
                 break
             if refreshed:
                 tokens._strikes.strike(token)
@@ -193,7 +212,7 @@ class RefreshAdapter(HTTPAdapter):
                 tokens._renew_without_waiting(token)
                 break
             try:
-                with budget:
+                with (budget := budget or _Budget(tokens)):
                     release(response, budget.left)
                     outcome = tokens._renew(token, budget.deadline, may_start=not refreshed)
             except RefreshLoop:
@@ -205,17 +224,18 @@ class RefreshAdapter(HTTPAdapter):
             refusals += 1
             token, refreshed = outcome.token, refreshed or outcome.refreshed
             tokens._count("replays")
-        for answer in reversed(earlier):
-            hand_on_cookies(answer, response)
+        if earlier:
+            for answer in reversed(earlier):
+                hand_on_cookies(answer, response)
         return response
 
     def close(self) -> None:
         """Close this adapter's connections; an `inner` one and the source stay open."""
         super().close()
 
-    @property
-    def _sender(self) -> Callable[..., Response]:
-        return super().send if self._inner is None else self._inner.send
+    def _send_on(self, request: PreparedRequest, options: dict[str, Any]) -> Response:
+        inner = self._inner
+        return super().send(request, **options) if inner is None else inner.send(request, **options)
 
     def _attempt(
         self,
@@ -232,20 +252,20 @@ class RefreshAdapter(HTTPAdapter):
         """
         stop = sys.exc_info()[1]  # what the caller was handling when it came here
         try:
-            signed = type(request).__new__(type(request))
-            signed.__dict__.update(request.__dict__)
+            signed = _shallow_copy(request)
             signed.headers = request.headers.copy()
             signed.body = body.to_send
             # In place of the request's own; "" for none, None for as it is.
-            cookie = carry_cookies(earlier, request)
+            cookie = carry_cookies(earlier, request) if earlier else None
             if cookie is not None:
                 signed.headers["Cookie"] = cookie
                 if not cookie:
                     del signed.headers["Cookie"]
-            if not self._overwrote:
-                self._note_overwriting(signed)
+            before = len(signed.headers)
             scheme.attach(signed, token)
-            response = self._sender(signed, **options)
+            if not self._overwrote and len(signed.headers) - before < self._adds:
+                self._note_overwriting(request)
+            response = self._send_on(signed, options)
         except BaseException as exc:
             failure = exc
         else:
@@ -264,9 +284,9 @@ class RefreshAdapter(HTTPAdapter):
                     link.response.request = request
         return scrub(failure, stop)
 
-    def _note_overwriting(self, signed: PreparedRequest) -> None:
+    def _note_overwriting(self, request: PreparedRequest) -> None:
         name = getattr(self._scheme, "name", "Authorization")
-        if name in signed.headers:
+        if name in request.headers:
             with self.tokens._lock:
                 said, self._overwrote = self._overwrote, True
             if said:
@@ -275,16 +295,22 @@ class RefreshAdapter(HTTPAdapter):
                 "A request to %s came with a %s header of its own (set by hand, by auth= or from"
                 " netrc); the token replaces it, here and from now on. To send one without the"
                 " token, use auth=anonymous.",
-                origin_of(signed.url),
+                origin_of(request.url),
                 name,
             )
 
-    def _refused(self, response: Response) -> bool:
-        try:
-            return self._scheme.refused(response)
-        except BaseException:
-            response.close()  # a predicate of the user's failed: its caller gets that
-            raise
+
+def _shallow_copy(request: PreparedRequest) -> PreparedRequest:
+    """As `PreparedRequest.copy`, but for the headers and cookies, which are the same objects."""
+    kind = type(request)
+    copy = kind.__new__(kind)
+    if kind is not PreparedRequest:
+        vars(copy).update(vars(request))
+        return copy
+    # One by one: asking for `vars` makes a dict of what had none, which takes four times as long.
+    copy.method, copy.url, copy.hooks = request.method, request.url, request.hooks
+    copy._cookies, copy._body_position = request._cookies, request._body_position
+    return copy
 
 
 def _ask_again(scheme: Attaching, response: Response) -> Attaching | None:
@@ -319,6 +345,7 @@ class _Inners:
             _begin_pools_anew(adapter)
 
 
+_NO_BODY = Body(PreparedRequest())
 _inherited: list[object] = []
 _inners = _Inners()
 
@@ -327,12 +354,13 @@ _inners = _Inners()
 class _Budget:
     """How long one request may still wait, over all its waits. Used in one thread."""
 
-    clock: Callable[[], float]
-    left: float
+    tokens: TokenSource
+    left: float = math.inf
     deadline: float = 0.0
 
     def __enter__(self) -> None:
-        self.deadline = self.clock() + self.left
+        self.left = min(self.left, patience(self.tokens._timeout))
+        self.deadline = self.tokens._clock() + self.left
 
     def __exit__(self, *exc: object) -> None:
-        self.left = max(0.0, self.deadline - self.clock())
+        self.left = max(0.0, self.deadline - self.tokens._clock())

@@ -38,6 +38,8 @@ class DPoP(Bearer):
     has no key in it. Each attempt signs once, which takes some 0.1 ms.
     """
 
+    sets = 2
+
     def __init__(self, refused: Refused | None = None) -> None:
         super().__init__(refused)
         problem = missing()

@@ -10,35 +10,27 @@ this one; what do I do?" One of four answers is chosen under the lock:
 - *fail*: refreshing now would do harm (strikes used up, a dead store).
 
 **One round.** `_round` is set and cleared under `_lock` only, and nobody starts
-one while it is set: nobody fits between "none is running" and "mine is", so a
-crowd of refusals makes one refresh (I1).
-
+one while it is set, so a crowd of refusals makes one refresh (I1).
 **Compare before starting.** The caller names the token that was refused. Where
 the token in use is another, the refusal is old news (I2). From the start of a
 round on the refused token counts as dead, so no request goes out with it.
-
 **The lock covers decisions only** (I4). `_run` takes it to claim the round, lets go,
 works, takes it to publish; callbacks run after that, with the waiters awake.
-
 **Nobody works in the caller's thread.** A round runs on a daemon thread of its
-own, and who started it waits like all others. Ctrl-C, a cancelled job or an
-impatient caller ends that caller's wait and nothing else: what the provider
-issues is stored (I7). Where no thread can be started, the caller does the work.
+own, and who started it waits like all others. Ctrl-C or an impatient caller ends
+that caller's wait and nothing else: what the provider issues is stored (I7).
+Where no thread can be started, the caller does the work.
+**Every waiter ends** (I3). It sleeps on `_changed` in a loop that looks at its own
+round, and `done` is set under the lock that `wait` gives back: no wake-up is lost.
+It ends with its round or at its deadline, with an error of its own. A round whose
+thread did not come into being is *abandoned*: its waiters ask again.
+**Nobody queues behind a dead provider.** Once a call has failed, who has a living
+token goes on with it; if that took long, the others are told so (`trouble`). The
+next round has a second to show that the provider is back; then they are told again.
+**A login or logout** takes the place of a round while it changes the store. The
+round that ran is *detached*: it works to its end and publishes nothing.
 
-**Every waiter ends** (I3). A waiter sleeps on `_changed` in a loop that looks at
-its own round, and `done` is set under the lock that `wait` gives back: no wake-up
-is lost. It ends with its round or at its deadline; for a round that has overrun
-its own nobody begins to wait. One whose thread did not come into being (Ctrl-C in
-between) is *abandoned*: its waiters ask again. Each gets an error of its own.
-
-**A login or logout** takes the place of a round while it changes the store, so
-that none can begin on what it replaces. The round that ran is *detached*: it
-works to its end and publishes nothing, and its waiters find the new state.
-
-**fork**: nobody works for the child, and its lock may be held for ever: `reset`.
-
-The lock is taken as `with self._lock`, which is one step in C, so Ctrl-C cannot
-leave it held. It is an RLock: a thread that does not hold it cannot release it.
+The lock is an RLock, taken by `with`: one step in C, so Ctrl-C cannot leave it held.
 """
 
 from __future__ import annotations
@@ -53,13 +45,11 @@ from typing import Any
 from .errors import LoginRequired, RefreshError, RefreshLoop, RefreshTimeout, StoreError, scrub
 from .tokens import Current, Outcome, Past, Token
 
-_LONGEST_CHANGE = 30.0  # seconds for which who asks waits for a login or logout
+_STILL = "No new token came in time; the renewal goes on. The login is intact. Try again later."
 _HAD_ITS_ONE = "The API refused the token that was just issued for it. The login is intact."
 
 
-class Round:
-    """One renewal, from its start to its outcome."""
-
+class Round:  # one renewal, from its start to its outcome
     def __init__(self, gate: Gate, stale: Token | None, deadline: float) -> None:
         self.gate = gate
         self.stale = stale  # what the first caller had refused, if anything
@@ -76,6 +66,9 @@ class Round:
         self.outcome: Outcome | None = None  # neither this nor error: abandoned, ask again
         self.error: RefreshError | None = None
         self.waiters = 0
+        self.trouble: RefreshError | None = None  # why none need wait for it beyond `until`
+        self.until = math.inf  # for who has no living token
+        self.sure_until = gate.clock() + gate.patience  # for who has one, near its end
 
     def remaining(self) -> float:
         return max(0.0, self.deadline - self.gate.clock())
@@ -99,8 +92,7 @@ def remaining() -> float:
 
     Does not block. Any thread that runs in the round's context may call it.
     """
-    round_ = _running.get()
-    return math.inf if round_ is None else round_.remaining()
+    return math.inf if (round_ := _running.get()) is None else round_.remaining()
 
 
 class Gate:
@@ -110,7 +102,6 @@ class Gate:
     after: runs when the outcome is public, unless the round was detached.
     forbid: asked with a refused token and whether it lives: why nothing may start.
     clock: monotonic, in seconds. spawn: starts a daemon thread, or raises RuntimeError.
-    lock, condition: for tests.
     """
 
     def __init__(
@@ -133,8 +124,10 @@ class Gate:
         self._spawn = spawn
         #: Written under _lock; read without it by the fresh path (I15).
         self.current: Current | None = None
+        self.held: tuple[float, RefreshError] | None = None
+        self.trouble: RefreshError | None = None  # of the round that is held; guarded by _lock
+        self.patience = 1.0  # seconds that a refresh may well take
         self.past = Past()  # thread-safe; what must not come back
-        self.held: tuple[float, RefreshError] | None = None  # guarded by _lock
         self.waits, self.wait_seconds, self.adoptions = 0, 0.0, 0  # guarded by _lock
         self._round: Round | None = None  # guarded by _lock
         self.reset()
@@ -158,13 +151,12 @@ class Gate:
     ) -> Outcome:
         """A living token other than `stale`: adopted, or a round's. Blocks.
 
+        Raises what the round ended with, RefreshTimeout, or RefreshLoop.
         stale: the token to be replaced, or None for whoever just wants one.
         refused: whether the API refused `stale`, or its end is merely near.
         deadline: until when this caller waits, on the gate's clock.
         limit: until when a round works that starts now.
         may_start: False: adopt or join, but start nothing; RefreshLoop instead.
-
-        Raises what the round ended with, RefreshTimeout, or RefreshLoop.
         """
         if self.within_round():
             raise RefreshError(
@@ -174,8 +166,8 @@ class Gate:
         asked_again, length = False, limit - self.clock()
         while True:
             mine = Round(self, stale, self.clock() + length)
-            answer = self._begin(mine, refused=refused, may_start=may_start, inline=True)
-            outcome = answer if isinstance(answer, Outcome) else self._await(answer, deadline)
+            got = self._begin(mine, refused=refused, may_start=may_start, inline=True)
+            outcome = got if isinstance(got, Outcome) else self._await(got, deadline, not refused)
             if outcome is None:
                 continue  # abandoned: ask again
             if asked_again or outcome.refreshed or not outcome.token.same_issue(stale):
@@ -185,10 +177,9 @@ class Gate:
     def start(self, stale: Token | None, limit: float, *, refused: bool) -> bool:
         """Begin a round that nobody waits for; the arguments are those of `get`. Never waits.
 
-        Returns whether one was begun: none while one runs or a failure is held
-        back from, when strikes are used up, or where no thread can be started.
+        False: one runs, a failure is held back from, or nothing can or may be started.
         """
-        if self.within_round() or self.holding():
+        if self.holding() or (self._at_work() and not refused) or self.within_round():
             return False
         mine = Round(self, stale, limit)
         try:
@@ -219,9 +210,13 @@ class Gate:
         return at_work(self) is not None
 
     def holding(self) -> bool:
-        """Whether the last failure still keeps the next call from the provider."""
-        with self._lock:
-            return self._holding_locked() is not None
+        """Whether the last failure still keeps the next call from the provider. Takes no lock."""
+        held = self.held
+        return held is not None and self.clock() < held[0]
+
+    def _at_work(self) -> bool:  # takes no lock: a moment later it may be otherwise anyway
+        round_ = self._round
+        return round_ is not None and (round_.claimed or round_.remaining() > 0)
 
     def _decide_locked(self, mine: Round, *, refused: bool, may_start: bool) -> Outcome | Round:
         """Adopt, wait, start or fail; see the head of this file. `mine` is what would start."""
@@ -232,21 +227,24 @@ class Gate:
             self.adoptions += stale is not None
             return Outcome(other, refreshed=False)
         if stale is not None and refused:
-            loop = self._hopeless_locked(stale, alive, may_start)
-            if loop is not None:
+            if loop := self._hopeless_locked(stale, alive, may_start):
                 raise loop
             self.past.refused(stale)
             if self.current is not None and self.current.token.same_issue(stale):
                 self.current = Current(self.current.token, -math.inf, -math.inf)
         if self._round is not None:
-            if self._round.claimed or self._round.remaining() > 0:
+            if self._at_work():
                 return self._round
             self._detach_locked()  # its starter died in between, and did not take it back
         if not may_start:
             raise RefreshLoop(_HAD_ITS_ONE)
-        mine.held = self._holding_locked()
-        if isinstance(mine.held, StoreError):
-            raise mine.held.own_copy()
+        if self.held is not None:
+            mine.held = self.held[1] if self.holding() else None
+            if isinstance(mine.held, StoreError):
+                raise mine.held.own_copy()
+            mine.sure_until = -math.inf
+            if self.trouble is not None:
+                mine.trouble, mine.until = self.trouble, self.clock() + self.patience
         self._round = mine
         return mine
 
@@ -261,10 +259,6 @@ class Gate:
         if self._round is None and not may_start:
             return RefreshLoop(_HAD_ITS_ONE)
         return self._forbid(stale, alive)
-
-    def _holding_locked(self) -> RefreshError | None:
-        held = self.held
-        return None if held is None or self.clock() >= held[0] else held[1]
 
     def _launch(self, round_: Round, inline: bool) -> None:
         context = contextvars.copy_context()
@@ -320,10 +314,17 @@ class Gate:
                 over = isinstance(error, LoginRequired)
                 self.current = None if over else self.current or round_.fallback
                 if round_.hold is not None:
-                    self.held = (self.clock() + round_.hold, error)
+                    self.held, self.trouble = (self.clock() + round_.hold, error), round_.trouble
             round_.done = True  # last, so that it can be tried again
             self._changed.notify_all()
             return True
+
+    def tell_trouble(self, round_: Round, error: RefreshError, *, slow: bool) -> None:
+        """A call of the provider's failed: nobody with a living token waits on; if slow, nobody."""
+        with self._lock:
+            round_.trouble, round_.sure_until = error, -math.inf
+            round_.until = -math.inf if slow else round_.until
+            self._changed.notify_all()
 
     def _use_locked(self, current: Current | None) -> None:
         if self.current is not None:
@@ -344,23 +345,24 @@ class Gate:
             self._round = None
             self._changed.notify_all()
 
-    def _await(self, round_: Round, deadline: float) -> Outcome | None:
-        """The round's outcome; None if it was abandoned. Raises its error, or RefreshTimeout."""
+    def _await(self, round_: Round, deadline: float, alive: bool) -> Outcome | None:
+        """The round's outcome; None if it was abandoned. Raises its error, or RefreshTimeout.
+
+        alive: whether the caller has a living token.
+        """
         began = self.clock()
         # Nobody waits for a round that has overrun its time already: what it calls hangs.
         until = deadline if began < round_.deadline else began
         try:
             with self._lock:
                 round_.waiters += 1
-                self.waits += 1
+                self.waits += (round_.sure_until if alive else round_.until) > began
                 try:
                     while not round_.done:
-                        left = until - self.clock()
+                        ends = min(until, round_.sure_until if alive else round_.until)
+                        left = ends - self.clock()
                         if left <= 0:
-                            raise RefreshTimeout(
-                                f"No new token after {self.clock() - began:.1f} s of waiting; the"
-                                " renewal goes on. The login is intact. Try again later."
-                            )
+                            raise (round_.trouble or RefreshTimeout(_STILL)).own_copy()
                         self._changed.wait(min(left, threading.TIMEOUT_MAX))
                 finally:
                     round_.waiters -= 1
@@ -374,10 +376,9 @@ class Gate:
     def replace(self, change: Callable[[], Current | None], error: RefreshError | None) -> None:
         """A login or a logout: use what `change` returns, or fail with `error`, if given.
 
-        change: changes the store; runs without the lock. What it raises is
-            raised, and the token in use stays.
+        change: changes the store, without the lock. If it raises, the token in use stays.
         """
-        mine = Round(self, None, self.clock() + _LONGEST_CHANGE)
+        mine = Round(self, None, self.clock() + 30.0)  # for which who asks waits at most
         current, changed = None, False
         try:
             with self._lock:
@@ -391,7 +392,7 @@ class Gate:
                     self._detach_locked()
                 if changed:
                     self._use_locked(current)
-                    self.held = None if error is None else (math.inf, error)
+                    self.held, self.trouble = (math.inf, error) if error else None, None
 
     def __repr__(self) -> str:
         waiting = self._round and self._round.waiters

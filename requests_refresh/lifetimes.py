@@ -25,7 +25,7 @@ class Lifetimes:
         self._ahead = ahead
         self._leeway = leeway
         self._clock = clock
-        self.took = 0.0  # seconds of the last refresh
+        self.took = 0.25  # seconds of the last refresh; before the first, what many take
 
     def current(self, token: Token, sent: float | None = None) -> Current:
         """`token` with its moments on the clock.
@@ -48,7 +48,8 @@ class Lifetimes:
             return Current(token, math.inf, math.inf)
         ahead = self._ahead
         if ahead is None:
-            ahead = max(min(0.1 * life, 300.0), 4 * self.took) * _random.uniform(1, 4 / 3)
+            ahead = min(max(min(0.1 * life, 300.0), 4 * self.took), 0.375 * life)
+            ahead *= _random.uniform(1, 4 / 3)
         end = now + left
         return Current(token, end - max(leeway, min(ahead, life / 2)), end - leeway)
 

@@ -16,44 +16,34 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from .asking import Asking
 from .errors import (
-    ConfigurationError,
     LoginRequired,
     RefreshError,
-    RefreshRefused,
     RefreshTimeout,
-    RefreshUnavailable,
     StoreConflict,
     StoreError,
     scrub,
 )
 from .gate import Gate, Round
-from .grants.failures import as_refresh_error, as_token
+from .grants.failures import as_refresh_error
 from .lifetimes import Lifetimes, time_for
 from .stores import MemoryStore
 from .stores.saving import Holding, Place
 from .tokens import Current, Outcome, Token
 
 log = logging.getLogger("requests_refresh")
-_random = random.SystemRandom()  # has no state that a fork could double
 
 _SLICE = 0.05  # seconds to ask for `exclusive` while an earlier round leaves; else one try
+_PATIENCE = 1.0  # seconds, at least, for which a call of a provider in trouble is waited for
 _PAUSE = 1.0  # seconds to let the store wait for a change in between; it may take less
-_CALLS = 4  # of the provider in one round, where it could not be reached
-_LOST_CALLS = 2  # of the provider in one round, where its answer was lost
-_LONGEST_PAUSE = 1.0  # seconds between two calls in one round; beyond, the round ends
-_LONGEST_BACKOFF, _LONGEST_RETRY_AFTER = 60.0, 3600.0
-# After these it is known that the provider has taken no refresh token, or that it is dead.
-_NOTHING_SPENT = (LoginRequired, RefreshRefused, ConfigurationError)
 
 
 class Renewal:
@@ -62,8 +52,6 @@ class Renewal:
     Only a round that a login or logout detached may still be at work beside
     the next one; `exclusive` and compare-and-swap keep those two apart.
     """
-
-    gate: Gate  # set by the source, which makes each for the other
 
     def __init__(
         self,
@@ -84,11 +72,17 @@ class Renewal:
         self._relogin = relogin
         self._lifetimes = lifetimes
         self._issued = issued
-        self._reserve = time_for(grant, timeout)
-        self._failures = 0  # in a row, for the backoff
-        self._outcome_unknown = False
+        self._asking = Asking(time_for(grant, timeout), self._took)
         self._over: Token | None = None  # what the login ended with
         self._leaving = False  # a round is published, and is giving `exclusive` back
+
+    def serve(self, gate: Gate) -> None:
+        """Work for that gate's rounds; each needs the other, so this comes second."""
+        self.gate = self._asking.gate = gate
+
+    def _took(self, seconds: float) -> None:
+        self._lifetimes.took = seconds
+        self.gate.patience = max(_PATIENCE, 4 * seconds)
 
     # -------------------------------------------------------------- a round
 
@@ -103,11 +97,10 @@ class Renewal:
         except Exception as exc:
             error = scrub(as_refresh_error(exc, handled), handled)
         else:
-            self._failures = 0
+            self._asking.failures = 0
             return outcome
         if round_.held is None and not round_.done:
-            self._failures += 1
-            round_.hold = self._backoff(error, round_)
+            round_.hold = self._asking.hold_back(error, round_)
         raise error
 
     def _renew(self, round_: Round) -> Outcome | None:
@@ -157,7 +150,7 @@ class Renewal:
                 return adopted
             if round_.done:  # the stored token is a new login's: not this round's to spend
                 raise _detached()
-            if round_.remaining() < self._reserve:
+            if round_.remaining() < self._asking.reserve:
                 # An answer that we did not wait for would be lost, and the login with it.
                 if not asked:
                     return None
@@ -166,9 +159,9 @@ class Renewal:
                     " What is stored is intact. Try again."
                 )
             asked = True
-            if not self.place.assure(exclusive, self._reserve):
+            if not self.place.assure(exclusive, self._asking.reserve):
                 return None  # we were stopped for too long: another may be spending it
-            self._outcome_unknown |= exclusive.taken_over
+            self._asking.outcome_unknown |= exclusive.taken_over
             if stored is not None and stored.access_token is not None:
                 round_.fallback = Current(stored, -math.inf, -math.inf)
             base = stored
@@ -188,39 +181,8 @@ class Renewal:
     def _ask(
         self, call: Callable[[], Any], base: Token | None, exclusive: Holding, round_: Round
     ) -> tuple[Token, float]:
-        """What the provider issues, and when its life began, on the gate's clock."""
-        handled, lost = sys.exc_info()[1], 0
-        for calls in range(1, _CALLS + 1):
-            sent, sent_at = self.gate.clock(), time.time()
-            try:
-                issued = as_token(call(), base, sent_at)
-            except BaseException as exc:
-                if not isinstance(exc, Exception):
-                    self._outcome_unknown = True
-                    if round_.inline:
-                        raise  # it is the caller's own Ctrl-C
-                error = scrub(as_refresh_error(exc, handled), handled)
-            else:
-                self._lifetimes.took = self.gate.clock() - sent
-                self._outcome_unknown = False
-                # A callable may return what it was given some time before.
-                return issued, sent - max(0.0, sent_at - (issued.issued_at or sent_at))
-            if not isinstance(error, RefreshUnavailable):
-                # Rubbish, too, may have come after the provider took the refresh token.
-                self._outcome_unknown |= not isinstance(error, _NOTHING_SPENT)
-                break
-            self._outcome_unknown |= error.outcome_unknown
-            pause = error.retry_after
-            if pause is None:
-                pause = _random.uniform(0.05, 0.1) * 2**calls
-            lost += error.outcome_unknown
-            left = round_.remaining() - self._reserve
-            if calls == _CALLS or lost == _LOST_CALLS or pause > min(_LONGEST_PAUSE, left):
-                break
-            time.sleep(max(0.0, pause))
-            if not self.place.assure(exclusive, self._reserve):
-                break
-        raise error
+        assure = partial(self.place.assure, exclusive, self._asking.reserve)
+        return self._asking.ask(call, base, round_, assure)
 
     def _refused(
         self, refusal: LoginRequired, stored: Token | None, exclusive: Holding, round_: Round
@@ -250,7 +212,7 @@ class Renewal:
         except StoreError as exc:
             log.warning("%s: the dead login could not be cleared: %s", self._identity, exc)
         notes = [str(refusal)]
-        if self._outcome_unknown:
+        if self._asking.outcome_unknown:
             notes.append(
                 "The outcome of the refresh before was unknown: its answer was lost, or who asked"
                 " for it was killed, and the provider may have replaced the refresh token then."
@@ -285,7 +247,7 @@ class Renewal:
         """Store a new login, whatever was there."""
         self.place.save(token)
         self.first = self.place.unsaved = None
-        self._failures, self._outcome_unknown = 0, False
+        self._asking.failures, self._asking.outcome_unknown = 0, False
         return self._lifetimes.current(token)
 
     def forget(self, last: list[Token], look: bool) -> None:
@@ -374,17 +336,6 @@ class Renewal:
             return None
         current = self._lifetimes.current(stored)
         return Outcome(current, refreshed=False) if self.gate.clock() < current.dead_at else None
-
-    def _backoff(self, error: RefreshError, round_: Round) -> float | None:
-        """Seconds for which to hold the next call back; None: not at all."""
-        if isinstance(error, LoginRequired):
-            return math.inf
-        if isinstance(error, RefreshTimeout) and round_.remaining() <= 0:
-            return None  # the round has taken its time already
-        longest = 2.0 if isinstance(error, StoreError) else _LONGEST_BACKOFF
-        pause = min(longest, 0.5 * 2.0 ** min(self._failures, 10)) * _random.uniform(0.5, 1.0)
-        asked = (isinstance(error, RefreshUnavailable) and error.retry_after) or 0.0
-        return max(pause, min(asked, _LONGEST_RETRY_AFTER))
 
 
 def _is_known(stored: Token, known: Token | None) -> bool:

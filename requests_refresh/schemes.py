@@ -78,6 +78,7 @@ class HeaderScheme:
     Raises ConfigurationError for a name or prefix that is none. Thread-safe.
     """
 
+    sets = 1  # headers, by `attach`
     name = ""  # with the next, so that one whose settings were refused can be shown
     _before = ""
 
@@ -112,6 +113,8 @@ class Bearer(HeaderScheme):
 
     refused: as for HeaderScheme.
     """
+
+    sets = 1
 
     def __init__(self, refused: Refused | None = None) -> None:
         super().__init__("Authorization", prefix="Bearer", refused=refused)

@@ -115,7 +115,7 @@ class TokenSource:
         self._settings = settings
         self._timeout, self._background = float(timeout), background
         self._on_refresh, self._on_logout = on_refresh, on_logout
-        self._clock: Callable[[], float] = lambda: time.monotonic()
+        self._clock: Callable[[], float] = time.monotonic
         self._lock = threading.Lock()
         self._changing = threading.Lock()  # over a login or logout, its store included
         self._counts = dict.fromkeys(("refreshes", "failures", "replays", "unreplayable"), 0)
@@ -139,7 +139,7 @@ class TokenSource:
             clock=lambda: self._clock(),
             spawn=self._jobs.spawn,
         )
-        self._renewal.gate = self._gate
+        self._renewal.serve(self._gate)
         self._note: Callable[[], None] = lambda: None
         self._key = uuid.uuid4().hex
         lifecycle.watch_work(self._key, self)
@@ -262,7 +262,7 @@ class TokenSource:
             if outcome.refreshed or self._clock() < current.ahead_at:
                 return outcome  # else it was adopted near its end
         started = gate.start(current.token, self._limit(), refused=False)
-        if not (sure and not gate.holding()) and not (started and not self._background):
+        if not sure and (self._background or not started):
             return Outcome(current, refreshed=False)
         with suppress(RefreshError):
             return gate.get(current.token, deadline, self._limit(), refused=False, may_start=False)
@@ -309,10 +309,6 @@ class TokenSource:
         self._count("unreplayable")
         self._strikes.strike_if_young(stale)
         self._gate.start(stale, self._limit(), refused=True)
-
-    def _prove(self, token: Token) -> None:
-        if self._strikes.unproven is token:
-            self._strikes.prove(token)
 
     @property
     def _idle(self) -> bool:

@@ -26,7 +26,8 @@ FLOORS: list[set[str]] = [
     {"gate", "lifetimes", "replay", "schemes", "signing", "stores", "strikes"},
     {"dpop", "grants"},  # above the gate, for `remaining`
     {"logins", "presets"},
-    {"renewal", "settings"},
+    {"asking", "settings"},
+    {"renewal"},
     {"source"},
     {"adapter", "pool"},
     {"__init__"},

@@ -149,34 +149,34 @@ class LogsInBesideARound(Gate):
 class LooksOnce(Gate):
     """A waiter takes any wake-up for the end of its time."""
 
-    def _await(self, round_: Round, deadline: float) -> Outcome | None:
+    def _await(self, round_: Round, deadline: float, alive: bool) -> Outcome | None:
         with self._lock:
             if not round_.done:
                 self._changed.wait(deadline - self.clock())
             if not round_.done:
                 raise RefreshTimeout("over")
-        return super()._await(round_, deadline)
+        return super()._await(round_, deadline, alive)
 
 
 class RestartsItsDeadline(Gate):
     """Each wake-up allows the whole time again."""
 
-    def _await(self, round_: Round, deadline: float) -> Outcome | None:
+    def _await(self, round_: Round, deadline: float, alive: bool) -> Outcome | None:
         patience = deadline - self.clock()
         with self._lock:
             while not round_.done:
                 if self.clock() >= deadline:
                     raise RefreshTimeout("over")
                 self._changed.wait(patience)
-        return super()._await(round_, deadline)
+        return super()._await(round_, deadline, alive)
 
 
 class SharesItsError(Gate):
     """All waiters raise one exception object."""
 
-    def _await(self, round_: Round, deadline: float) -> Outcome | None:
+    def _await(self, round_: Round, deadline: float, alive: bool) -> Outcome | None:
         try:
-            return super()._await(round_, deadline)
+            return super()._await(round_, deadline, alive)
         except RefreshError as exc:
             raise exc.__cause__ or exc from None
 
@@ -184,11 +184,11 @@ class SharesItsError(Gate):
 class MasksCtrlC(Gate):
     """Ctrl-C between giving the lock back and sleeping comes out as something else."""
 
-    def _await(self, round_: Round, deadline: float) -> Outcome | None:
+    def _await(self, round_: Round, deadline: float, alive: bool) -> Outcome | None:
         with self._lock:
             while not round_.done and self.clock() < deadline:
                 self._changed.wait(deadline - self.clock())
-        return super()._await(round_, deadline)
+        return super()._await(round_, deadline, alive)
 
 
 class FinishesOnce(Gate):
@@ -217,8 +217,8 @@ class RunsTwice(Gate):
 class AsksOnlyOnce(Gate):
     """A waiter is content with the very token that it had refused."""
 
-    def _await(self, round_: Round, deadline: float) -> Outcome | None:
-        outcome = super()._await(round_, deadline)
+    def _await(self, round_: Round, deadline: float, alive: bool) -> Outcome | None:
+        outcome = super()._await(round_, deadline, alive)
         return outcome and Outcome(outcome.current, refreshed=True)
 
 
