@@ -169,12 +169,20 @@ class Storm:
         return statistics.median(self.delays)
 
 
-def storm(place: Place, directory: Path, *, processes: int, threads: int, expiries: int) -> Storm:
+def storm(
+    place: Place,
+    directory: Path,
+    *,
+    processes: int,
+    threads: int,
+    expiries: int,
+    kind: type[Fleet] = Fleet,
+) -> Storm:
     """Let a fleet, whose threads all go on asking, meet one forced expiry after the other."""
     with AuthServer() as server:
         place.put(Token.from_reply(server.login()))
         given = {"api": server.api, "token_url": server.token_url, "threads": threads}
-        with Fleet("works", processes, directory, **given, place=asdict(place)) as fleet:
+        with kind("works", processes, directory, **given, place=asdict(place)) as fleet:
             fleet.tell()
             fleet.expect("worked", processes)
             for expiry in range(1, expiries + 1):
