@@ -214,6 +214,7 @@ HOSTILE: dict[str, Any] = {
     "line in user code": {"user_code": "A\nYou won. Open https://evil.test"},
     "right to left": {"user_code": "AB\u202eCD"},
     "endless user code": {"user_code": "A" * 5000},
+    "a user code just too long": {"user_code": "A" * 65},
     "no uri": {"verification_uri": None},
     "plain http": {"verification_uri": "http://auth.example.com/device"},
     "script": {"verification_uri": "javascript:alert(1)"},
