@@ -153,7 +153,7 @@ def machine() -> list[tuple[str, str]]:
         ("date", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())),
         ("processor", f"{_processor()}, {_cores()} cores"),
         ("memory", f"{memory:.1f} GiB"),
-        ("kernel", f"{platform.system()} {platform.release()} {platform.machine()}"),
+        ("kernel", f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}"),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
         ("OpenSSL", ssl.OPENSSL_VERSION),
         ("load before the run", f"{load} (1, 5 and 15 minutes)"),

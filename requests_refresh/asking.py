@@ -107,11 +107,12 @@ class Asking:
     def hold_back(self, error: RefreshError, round_: Round) -> float:
         """Seconds for which to make no further call, after a round that ended with `error`."""
         self.failures += 1
+        unavailable = isinstance(error, (RefreshUnavailable, RefreshTimeout))
+        round_.trouble = error if unavailable else None  # for the next round's waiters
         if isinstance(error, LoginRequired):
             return math.inf
         if isinstance(error, RefreshTimeout) and round_.remaining() <= 0:
-            round_.trouble = error  # and the next is not to take as long
-            return 0.0
+            return 0.0  # the round has taken its time already
         longest = 2.0 if isinstance(error, StoreError) else _LONGEST_BACKOFF
         pause = min(longest, 0.5 * 2.0 ** min(self.failures, 10)) * _random.uniform(0.5, 1.0)
         asked = (isinstance(error, RefreshUnavailable) and error.retry_after) or 0.0
