@@ -45,16 +45,14 @@ class Asking:
     """Asks the provider, for one identity. Used by one round at a time.
 
     reserve: seconds of a round that a call must have left.
-    took: told the seconds of each call that brought a token.
     """
 
     gate: Gate  # set by the source
 
-    def __init__(self, reserve: float, took: Callable[[float], None]) -> None:
+    def __init__(self, reserve: float) -> None:
         self.reserve = reserve
         self.failures = 0  # of rounds, in a row
         self.outcome_unknown = False  # whether a refresh token may have been spent for nothing
-        self._took = took
 
     def ask(
         self,
@@ -62,11 +60,13 @@ class Asking:
         base: Token | None,
         round_: Round,
         assure: Callable[[], bool],
+        took: Callable[[float], None],
     ) -> tuple[Token, float]:
         """What the provider issues, and when its life began, on the gate's clock.
 
         call: what a grant may return comes of it. base: the token it is
             refreshed from. assure: whether another call is still ours to make.
+        took: told the seconds of the call that brought a token.
         """
         handled, lost, calls = sys.exc_info()[1], 0, 0
         while True:
@@ -81,7 +81,7 @@ class Asking:
                         raise  # it is the caller's own Ctrl-C
                 error = scrub(as_refresh_error(exc, handled), handled)
             else:
-                self._took(self.gate.clock() - sent)
+                took(self.gate.clock() - sent)
                 self.outcome_unknown = False
                 # A callable may return what it was given some time before.
                 return issued, sent - max(0.0, sent_at - (issued.issued_at or sent_at))

@@ -48,7 +48,11 @@ class Lifetimes:
             return Current(token, math.inf, math.inf)
         ahead = self._ahead
         if ahead is None:
-            ahead = min(max(min(0.1 * life, 300.0), 4 * self.took), 0.375 * life)
+            # A leeway of the user's own may be long; a refresh must fit in before it.
+            ahead = max(min(0.1 * life, 300.0), 4 * self.took)
+            if self._leeway is not None:
+                ahead = max(ahead, leeway + 4 * self.took)
+            ahead = min(ahead, 0.375 * life)
             ahead *= _random.uniform(1, 4 / 3)
         end = now + left
         return Current(token, end - max(leeway, min(ahead, life / 2)), end - leeway)

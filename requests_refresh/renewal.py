@@ -42,7 +42,7 @@ from .tokens import Current, Outcome, Token
 log = logging.getLogger("requests_refresh")
 
 _SLICE = 0.05  # seconds to ask for `exclusive` while an earlier round leaves; else one try
-_PATIENCE = 1.0  # seconds, at least, for which a call of a provider in trouble is waited for
+_PATIENCE = 1.0, 5.0  # seconds for which a call of a provider in trouble is waited for
 _PAUSE = 1.0  # seconds to let the store wait for a change in between; it may take less
 
 
@@ -72,7 +72,7 @@ class Renewal:
         self._relogin = relogin
         self._lifetimes = lifetimes
         self._issued = issued
-        self._asking = Asking(time_for(grant, timeout), self._took)
+        self._asking = Asking(time_for(grant, timeout))
         self._over: Token | None = None  # what the login ended with
         self._leaving = False  # a round is published, and is giving `exclusive` back
 
@@ -82,7 +82,7 @@ class Renewal:
 
     def _took(self, seconds: float) -> None:
         self._lifetimes.took = seconds
-        self.gate.patience = max(_PATIENCE, 4 * seconds)
+        self.gate.patience = min(max(_PATIENCE[0], 4 * seconds), _PATIENCE[1])
 
     # -------------------------------------------------------------- a round
 
@@ -182,7 +182,9 @@ class Renewal:
         self, call: Callable[[], Any], base: Token | None, exclusive: Holding, round_: Round
     ) -> tuple[Token, float]:
         assure = partial(self.place.assure, exclusive, self._asking.reserve)
-        return self._asking.ask(call, base, round_, assure)
+        # A relogin may wait for a person, which says nothing of how long a refresh takes.
+        took = self._took if call is not self._relogin else lambda seconds: None
+        return self._asking.ask(call, base, round_, assure, took)
 
     def _refused(
         self, refusal: LoginRequired, stored: Token | None, exclusive: Holding, round_: Round
