@@ -82,6 +82,7 @@ class RefreshAdapter(HTTPAdapter):
     """
 
     __attrs__ = HTTPAdapter.__attrs__ + _KEPT_BY_PICKLES
+    _adds = math.inf  # for pickles of 0.1.0, which know nothing of it
 
     def __init__(
         self,
@@ -111,7 +112,8 @@ class RefreshAdapter(HTTPAdapter):
         self._replay_limit = replay_limit
         # How many headers it sets; where fewer came, it may have overwritten one of the caller's.
         # A class that does not say so itself may set more than the one that it comes from.
-        self._adds = vars(type(self._scheme)).get("sets", math.inf)
+        sets = vars(type(self._scheme)).get("sets")
+        self._adds = sets if isinstance(sets, int) else math.inf
         self._overwrote = False  # said once that a caller's own header was overwritten
         super().__init__(**http_adapter_options)
         retries = getattr(self if inner is None else inner, "max_retries", None)
@@ -264,7 +266,7 @@ class RefreshAdapter(HTTPAdapter):
             before = len(signed.headers)
             scheme.attach(signed, token)
             if not self._overwrote and len(signed.headers) - before < self._adds:
-                self._note_overwriting(request)
+                self._note_overwriting(request, signed)
             response = self._send_on(signed, options)
         except BaseException as exc:
             failure = exc
@@ -284,9 +286,12 @@ class RefreshAdapter(HTTPAdapter):
                     link.response.request = request
         return scrub(failure, stop)
 
-    def _note_overwriting(self, request: PreparedRequest) -> None:
-        name = getattr(self._scheme, "name", "Authorization")
-        if name in request.headers:
+    def _note_overwriting(self, request: PreparedRequest, signed: PreparedRequest) -> None:
+        own, now = request.headers, signed.headers
+        known = getattr(self._scheme, "name", None)
+        names = own if known is None else [known] if known in own else ()
+        name = next((n for n in names if now.get(n) != own[n] and n.lower() != "cookie"), None)
+        if name is not None:
             with self.tokens._lock:
                 said, self._overwrote = self._overwrote, True
             if said:

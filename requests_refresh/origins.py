@@ -30,9 +30,9 @@ def origin_of(url: str | None) -> Origin | None:
         # With all arguments, as requests calls it: so the one finds in the cache of urlsplit what
         # the other has cut before.
         parts = urlsplit(url or "", "", True)
-    except ValueError:
+        cut = _cut if "@" not in parts.netloc else _cut.__wrapped__  # a password is not kept
+    except (TypeError, ValueError):  # the former for bytes, which no PreparedRequest should have
         return None
-    cut = _cut if "@" not in parts.netloc else _cut.__wrapped__  # a password is not kept
     return cut(parts.scheme, parts.netloc)
 
 

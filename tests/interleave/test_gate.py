@@ -18,6 +18,14 @@ from .scenarios import (
     too_late,
 )
 from .scheduler import explore
+from .trouble import (
+    TROUBLE,
+    ahead_in_trouble,
+    back_too_late,
+    login_in_trouble,
+    quick_trouble,
+    quick_trouble_to_the_end,
+)
 
 LARGE = {failing_login, login_of_a_dead_token, too_late}  # the third preemption is for the long run
 
@@ -43,6 +51,35 @@ def test_time_may_pass_at_any_moment(scenario: Scenario) -> None:
 def test_waiters_may_wake_astray() -> None:
     """I3: a waiter that wakes for no reason goes back to sleep until its round is done."""
     print(explore(one_expiry, Rules(3, stray=True)))
+
+
+@pytest.mark.parametrize("scenario", TROUBLE, ids=name)
+def test_every_schedule_of_an_outage(scenario: Scenario) -> None:
+    """I1, I3 and I5 hold while the provider is in trouble; `TROUBLE` says what each shows."""
+    report = explore(scenario, Rules(2))
+    print(f"{name(scenario)}: {report}. {TROUBLE[scenario]}")
+    assert report.whole
+
+
+@pytest.mark.parametrize("scenario", [ahead_in_trouble, quick_trouble], ids=name)
+def test_looks_without_the_lock(scenario: Scenario) -> None:
+    """I1: a thread may be preempted between such a look and the next, too."""
+    print(f"{name(scenario)}: {explore(scenario, Rules(1, every_point=True))}")
+
+
+@pytest.mark.parametrize(
+    "scenario", [quick_trouble_to_the_end, back_too_late, login_in_trouble], ids=name
+)
+def test_waiters_may_wake_astray_in_an_outage(scenario: Scenario) -> None:
+    """I3: a wake-up for no reason releases nobody."""
+    print(f"{name(scenario)}: {explore(scenario, Rules(1, stray=True))}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", TROUBLE, ids=name)
+def test_four_preemptions_in_an_outage(scenario: Scenario) -> None:
+    """The same with four preemptions, stray wake-ups counted among them."""
+    print(f"{name(scenario)}: {explore(scenario, Rules(4, stray=True))}")
 
 
 @pytest.mark.long
