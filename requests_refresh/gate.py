@@ -29,8 +29,7 @@ token goes on with it; if that took long, the others are told so (`trouble`). Th
 next round has a second to show that the provider is back; then they are told again.
 **A login or logout** takes the place of a round while it changes the store. The
 round that ran is *detached*: it works to its end and publishes nothing.
-
-The lock is an RLock, taken by `with`: one step in C, so Ctrl-C cannot leave it held.
+**The lock** is an RLock, taken by `with`: one step in C; Ctrl-C cannot leave it held.
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ class Gate:
         #: Written under _lock; read without it by the fresh path (I15).
         self.current: Current | None = None
         self.held: tuple[float, RefreshError] | None = None
-        self.trouble: RefreshError | None = None  # of the round that is held; guarded by _lock
+        self.trouble: RefreshError | None = None  # of the last round; guarded by _lock
         self.patience = 1.0  # seconds that a refresh may well take
         self.past = Past()  # thread-safe; what must not come back
         self.waits, self.wait_seconds, self.adoptions = 0, 0.0, 0  # guarded by _lock
@@ -243,8 +242,8 @@ class Gate:
             if isinstance(mine.held, StoreError):
                 raise mine.held.own_copy()
             mine.sure_until = -math.inf
-            if self.trouble is not None:
-                mine.trouble, mine.until = self.trouble, self.clock() + self.patience
+        if self.trouble is not None:
+            mine.trouble, mine.until = self.trouble, self.clock() + self.patience
         self._round = mine
         return mine
 
@@ -301,11 +300,12 @@ class Gate:
         round_.published = self._finish(round_, outcome, None)
 
     def _finish(self, round_: Round, outcome: Outcome | None, error: RefreshError | None) -> bool:
-        """Publish and wake the waiters; False if a login, a logout or a fork detached the round."""
+        """Publish and wake the waiters; False if the round was detached."""
         with self._lock:
             if round_.done:
                 return False
             round_.outcome, round_.error, self._round = outcome, error, None
+            self.trouble = None if outcome else round_.trouble
             if outcome is not None:
                 self._use_locked(outcome.current)
                 self.held = None
@@ -314,7 +314,7 @@ class Gate:
                 over = isinstance(error, LoginRequired)
                 self.current = None if over else self.current or round_.fallback
                 if round_.hold is not None:
-                    self.held, self.trouble = (self.clock() + round_.hold, error), round_.trouble
+                    self.held = (self.clock() + round_.hold, error)
             round_.done = True  # last, so that it can be tried again
             self._changed.notify_all()
             return True
@@ -359,10 +359,11 @@ class Gate:
                 self.waits += (round_.sure_until if alive else round_.until) > began
                 try:
                     while not round_.done:
-                        ends = min(until, round_.sure_until if alive else round_.until)
-                        left = ends - self.clock()
+                        released = round_.sure_until if alive else round_.until
+                        left = min(until, released) - self.clock()
                         if left <= 0:
-                            raise (round_.trouble or RefreshTimeout(_STILL)).own_copy()
+                            told = released <= until and round_.trouble
+                            raise (told or RefreshTimeout(_STILL)).own_copy()
                         self._changed.wait(min(left, threading.TIMEOUT_MAX))
                 finally:
                     round_.waiters -= 1

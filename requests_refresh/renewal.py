@@ -43,6 +43,10 @@ log = logging.getLogger("requests_refresh")
 
 _SLICE = 0.05  # seconds to ask for `exclusive` while an earlier round leaves; else one try
 _PATIENCE = 1.0, 5.0  # seconds for which a call of a provider in trouble is waited for
+_LATE = (
+    "Somebody else went on renewing this login, or on holding its place in the store, until the"
+    " time was over. Nothing was changed. Try again."
+)
 _PAUSE = 1.0  # seconds to let the store wait for a change in between; it may take less
 
 
@@ -131,10 +135,7 @@ class Renewal:
             if self.place.enter_exclusive(exclusive, min(_SLICE * self._leaving, left)):
                 return None
             if left <= 0:
-                raise RefreshTimeout(
-                    "Somebody else went on renewing this login, or on holding its place in the"
-                    " store, until the time was over. Nothing was changed. Try again."
-                )
+                raise RefreshTimeout(_LATE)
             self.place.wait(min(_PAUSE, round_.remaining()))
             adopted = self._adopted(self.place.load(), round_)
             if adopted is not None:
@@ -153,6 +154,7 @@ class Renewal:
             if round_.remaining() < self._asking.reserve:
                 # An answer that we did not wait for would be lost, and the login with it.
                 if not asked:
+                    round_.trouble = RefreshTimeout(_LATE)
                     return None
                 raise RefreshTimeout(
                     "The stored token went on changing until the time was over."

@@ -266,7 +266,8 @@ class TokenSource:
             return Outcome(current, refreshed=False)
         with suppress(RefreshError):
             return gate.get(current.token, deadline, self._limit(), refused=False, may_start=False)
-        if gate.current is None:  # the login is over
+        current = gate.current
+        if current is None or self._clock() >= current.dead_at:  # over, refused or at its end
             return gate.get(None, deadline, self._limit())
         return Outcome(current, refreshed=False)  # it lives: nobody notices
 

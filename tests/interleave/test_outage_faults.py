@@ -79,10 +79,10 @@ class NeverForgetsTrouble(Gate):
     """A success leaves what the rounds after a failure are told by."""
 
     def _finish(self, round_: Round, outcome: Any, error: RefreshError | None) -> bool:
-        held = self.held
+        held, trouble = self.held, self.trouble
         finished = super()._finish(round_, outcome, error)
         if outcome is not None:
-            self.held = held
+            self.held, self.trouble = held, trouble
         return finished
 
 
