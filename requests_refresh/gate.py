@@ -363,7 +363,7 @@ class Gate:
                         left = min(until, released) - self.clock()
                         if left <= 0:
                             told = released <= until and round_.trouble
-                            raise (told or RefreshTimeout(_STILL)).own_copy()
+                            raise told.own_copy() if told else RefreshTimeout(_STILL)
                         self._changed.wait(min(left, threading.TIMEOUT_MAX))
                 finally:
                     round_.waiters -= 1

@@ -101,7 +101,8 @@ class Renewal:
         except Exception as exc:
             error = scrub(as_refresh_error(exc, handled), handled)
         else:
-            self._asking.failures = 0
+            if outcome is not None:
+                self._asking.failures = 0
             return outcome
         if round_.held is None and not round_.done:
             round_.hold = self._asking.hold_back(error, round_)
