@@ -22,7 +22,7 @@ class Size:
     small: bool  # the two minutes that CI can spare; else the night's
 
 
-SIZES = {"small": Size("small", 3, True), "nightly": Size("nightly", 5, False)}
+SIZES = {"small": Size("small", 3, True), "nightly": Size("nightly", 4, False)}
 
 WentOn = Callable[[str], None]  # told what was done; moves the progress bar by one step
 

