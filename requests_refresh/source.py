@@ -259,8 +259,10 @@ class TokenSource:
         if current is None or self._clock() >= current.dead_at:
             outcome = gate.get(None, deadline, self._limit())
             current = outcome.current
-            if outcome.refreshed or self._clock() < current.ahead_at:
-                return outcome  # else it was adopted near its end
+            if outcome.refreshed:
+                return outcome
+        if self._clock() < current.ahead_at:  # else it is near its end
+            return Outcome(current, refreshed=False)  # renewed since the caller looked, or adopted
         started = gate.start(current.token, self._limit(), refused=False)
         if not sure and (self._background or not started):
             return Outcome(current, refreshed=False)
