@@ -13,7 +13,9 @@ from .scenarios import (
     alone_and_impatient,
     failing_login,
     impatient,
+    interrupted_anywhere,
     login_of_a_dead_token,
+    logout,
     one_expiry,
     too_late,
 )
@@ -27,7 +29,8 @@ from .trouble import (
     quick_trouble_to_the_end,
 )
 
-LARGE = {failing_login, login_of_a_dead_token, too_late}  # the third preemption is for the long run
+# The third preemption is for the long run.
+LARGE = {failing_login, interrupted_anywhere, login_of_a_dead_token, logout, too_late}
 
 
 def name(scenario: Scenario) -> str:

@@ -25,14 +25,13 @@ from requests_refresh import (
 from .conftest import Provider
 
 THREADS = 32
-EXPIRIES = 4
 DEADLINE = 120  # seconds; only a fault comes near it
 
 
 class Expiries:
     """Counts renewals, for `on_refresh`, and says when there were enough."""
 
-    def __init__(self, wanted: int = EXPIRIES) -> None:
+    def __init__(self, wanted: int) -> None:
         self.enough = threading.Event()
         self._lock = threading.Lock()
         self._wanted = wanted  # guarded by _lock
@@ -42,6 +41,12 @@ class Expiries:
             self._wanted -= 1
             if self._wanted == 0:
                 self.enough.set()
+
+
+@pytest.fixture(params=[2, pytest.param(4, marks=pytest.mark.long)])
+def expiries(request: pytest.FixtureRequest) -> Expiries:
+    """So many of them."""
+    return Expiries(request.param)
 
 
 def oauth_grant(provider: Provider) -> RefreshTokenGrant:
@@ -111,9 +116,8 @@ def storm(
     return counters
 
 
-def test_oauth_renewed_ahead(oauth: Provider) -> None:
+def test_oauth_renewed_ahead(oauth: Provider, expiries: Expiries) -> None:
     """I1: django-oauth-toolkit, whose replies tell the lifetime, sees one refresh per token."""
-    expiries = Expiries()
     source = TokenSource(
         oauth_grant(oauth), MemoryStore(), token=oauth.login(), on_refresh=expiries
     )
@@ -122,7 +126,7 @@ def test_oauth_renewed_ahead(oauth: Provider) -> None:
     assert counters["tokens_seen"] in (counters["refreshed"], counters["refreshed"] + 1)
 
 
-def test_oauth_renewed_on_401(oauth: Provider) -> None:
+def test_oauth_renewed_on_401(oauth: Provider, expiries: Expiries) -> None:
     """I1: where nobody tells the lifetime, each token that dies is refreshed once."""
     grant = oauth_grant(oauth)
 
@@ -131,7 +135,6 @@ def test_oauth_renewed_on_401(oauth: Provider) -> None:
 
     login = oauth.login()
     first = Token(login["access_token"], refresh_token=login["refresh_token"])
-    expiries = Expiries()
     source = TokenSource(without_expiry, MemoryStore(), token=first, on_refresh=expiries)
     counters = storm(oauth, source, expiries)
     assert counters["refreshed"] == counters["tokens_expired"]
@@ -154,12 +157,11 @@ def test_oauth_protected_resource_says_403(oauth: Provider) -> None:
     assert counters["refreshed"] == counters["tokens_expired"]
 
 
-def test_jwt(jwt: Provider, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_jwt(jwt: Provider, tmp_path_factory: pytest.TempPathFactory, expiries: Expiries) -> None:
     """I1: SimpleJWT, over a file store, sees one refresh for each token that dies."""
     login = jwt.login()
     first = Token(login["access"], refresh_token=login["refresh"])
     store = FileStore(tmp_path_factory.mktemp("private", numbered=True) / "tokens.json")
-    expiries = Expiries()
     source = TokenSource(JSONGrant(jwt.refresh_url), store, token=first, on_refresh=expiries)
     counters = storm(jwt, source, expiries)
     assert counters["refreshed"] == counters["tokens_expired"]

@@ -40,6 +40,7 @@ def run(tests: list[str], directory: Path, *options: str) -> tuple[str, dict[tup
     return done.stdout + done.stderr, {(cls, test): outcome for outcome, cls, test in found}
 
 
+@pytest.mark.long
 def test_each_fault_is_caught(tmp_path: Path) -> None:
     """Every test that a faulty store is to be caught by fails, and says what is wrong in words."""
     expected = [(cls.__name__, test) for cls in CLASSES for test in sorted(cls.caught_by)]
