@@ -145,6 +145,7 @@ class Renewal:
     def _inside(self, exclusive: Holding, round_: Round) -> Outcome | None:
         asked = False
         while True:
+            used = self.gate.current  # before we look whether a login came in between
             self.place.save_unsaved()
             stored = self._load_or_put_first(round_)
             adopted = self._adopted(stored, round_)
@@ -168,7 +169,6 @@ class Renewal:
             if stored is not None and stored.access_token is not None:
                 round_.fallback = Current(stored, -math.inf, -math.inf)
             base = stored
-            used = self.gate.current
             if stored is not None and used is not None and self.gate.past.has_replaced(stored):
                 base = used.token  # an old one came back, and its refresh token is used up
             try:

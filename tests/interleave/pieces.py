@@ -117,6 +117,8 @@ class Lock:
     def _is_owned(self) -> bool:
         return self.run.now_runs is None or self.owner is self.run.now_runs
 
+    locked = _is_owned  # what is asserted of a lock is that the caller has it
+
     def take(self, me: Task) -> None:
         me.wants = self
         if self.owner is not None:
