@@ -213,10 +213,23 @@ def _let_work_end() -> None:
             continue
 
 
+def _gets_signals() -> bool:
+    """Whether the caller may set handlers: the main thread of the main interpreter may."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        if handler is not None:  # else it is not Python's, and could not be put back
+            signal.signal(signal.SIGINT, handler)
+    except ValueError:  # a subinterpreter, which has a main thread of its own
+        return False
+    return True
+
+
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
     handler = None
-    if threading.current_thread() is threading.main_thread():
+    if _gets_signals():
         handler = signal.getsignal(signal.SIGINT)
     if handler is None:
         yield
@@ -238,7 +251,7 @@ def _signals_held_back() -> Iterator[None]:
         came.append(number)
         signal.signal(number, handlers[number])  # who insists is heard
 
-    if threading.current_thread() is threading.main_thread():
+    if _gets_signals():
         both = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         handlers = {number: handler for number, handler in both.items() if callable(handler)}
     try:
