@@ -74,6 +74,12 @@ def advance(tokens: TokenSource, seconds: float) -> None:
     tokens._clock = lambda: before() + seconds
 
 
+def stop_clock(tokens: TokenSource) -> None:
+    """Let the source believe that no time passes, but what `advance` adds."""
+    now = tokens._clock()
+    tokens._clock = lambda: now
+
+
 def name_of(value: object) -> str:
     """What a test is named after: the same in every process, so without addresses."""
     return re.sub(" at 0x[0-9a-f]+", "", repr(value))

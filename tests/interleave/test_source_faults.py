@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -241,11 +242,12 @@ def takes_a_conflict_for_a_failure(patch: pytest.MonkeyPatch) -> None:
 
 def a_logout_lets_rounds_go_on(patch: pytest.MonkeyPatch) -> None:
     """A login or logout takes the place of no round."""
-    replace = Gate.replace
 
     def beside(self: Gate, change: Any, error: RefreshError | None) -> None:
         current = change()
-        replace(self, lambda: current, error)
+        with self._lock:
+            self._use_locked(current)
+            self.held, self.trouble = (math.inf, error) if error else None, None
 
     patch.setattr(Gate, "replace", beside)
 

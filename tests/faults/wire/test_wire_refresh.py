@@ -16,7 +16,7 @@ from requests_refresh import (
     RefreshRefused,
     RefreshUnavailable,
 )
-from tests.adapter.support import advance
+from tests.adapter.support import advance, stop_clock
 
 from .proxy import ENDING, HARMLESS, Break, Exchange, Framing, Side
 from .world import (
@@ -68,6 +68,7 @@ def befall(world: World, broken: Break, clean: Exchange, framing: Framing, alway
     """A refresh that is broken so, at its first call or always; judged."""
     with world.login() as login:
         world.server.revoke_access()
+        stop_clock(login.source)  # no caller comes so late that the backing off is over
         world.auth.begin(lambda number: broken if always or number == 1 else None, framing)
         came = login.crowd()
         judge(login, came, broken, clean, framing, always)
