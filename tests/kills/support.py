@@ -199,12 +199,14 @@ def kill(
         return Ended(outcome, seconds, str(answers[0]))
 
 
-def _outcome(server: AuthServer, survivors: Survivors, answers: list[Any]) -> str:
+def _outcome(server: AuthServer, survivors: Survivors, answers: list[Any], lease: float) -> str:
     counts, by_them = server.counts, survivors.tokens.stats.refreshes
     told = [answer for answer in answers if isinstance(answer, LoginRequired)]
     if len(told) == SURVIVORS and {error.error for error in told} == {"invalid_grant"}:
-        # Both share one refusal, and the provider was asked for it once.
-        if (by_them, counts.refreshes, counts.refresh_refused, counts.reuses) == (0, 1, 1, 1):
+        # Both share one refusal, and the provider was asked for it once; or once more, where a
+        # busy host stopped who asked for longer than a lease of 0.2 s. The login is gone by then.
+        if (by_them, counts.refreshes, counts.reuses) == (0, 1, 1):
+            assert 1 <= counts.refresh_refused <= SURVIVORS
             return "lost"
     elif answers == [200] * SURVIVORS and counts.reuses == counts.refresh_refused == 0:
         names = {(1, 1): "refreshed", (0, 1): "adopted", (1, 2): "again"}
