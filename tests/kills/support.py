@@ -199,7 +199,7 @@ def kill(
         return Ended(outcome, seconds, str(answers[0]))
 
 
-def _outcome(server: AuthServer, survivors: Survivors, answers: list[Any], lease: float) -> str:
+def _outcome(server: AuthServer, survivors: Survivors, answers: list[Any]) -> str:
     counts, by_them = server.counts, survivors.tokens.stats.refreshes
     told = [answer for answer in answers if isinstance(answer, LoginRequired)]
     if len(told) == SURVIVORS and {error.error for error in told} == {"invalid_grant"}:

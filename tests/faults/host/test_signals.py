@@ -121,8 +121,8 @@ def storms(
             stored = FileStore(path).load("default")
             assert stored is not None
             assert stored.same_issue(source.token()), "I7"
-            with FileStore(path).exclusive("default", 0.0):
-                pass  # nobody holds it still
+            with FileStore(path).exclusive("default", SAFETY):
+                pass  # nobody holds it for ever
         source.close()
     print(alarm.came, "signals,", ended, "requests were ended by one")
     assert alarm.came > count // 8
