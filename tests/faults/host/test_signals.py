@@ -148,5 +148,5 @@ def test_a_signal_at_a_random_moment(
 def test_many_signals(
     alarm: Alarm, threads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I1, I3, I7, I14: the same, two hundred times each."""
-    storms(alarm, 200, tmp_path / "private" / "t.json", threads=threads, patch=monkeypatch)
+    """I1, I3, I7, I14: the same, a hundred times each."""
+    storms(alarm, 100, tmp_path / "private" / "t.json", threads=threads, patch=monkeypatch)

@@ -196,7 +196,7 @@ def test_the_request(grace: float, always: bool) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("grace", "framing", "always"),
-    [(0.0, "length", False), (3600.0, "chunked", True), (0.0, "close", False)],
+    [(0.0, "length", False), (3600.0, "chunked", True)],
 )
 def test_the_reply_at_every_byte(grace: float, framing: Framing, always: bool) -> None:
     """I3, I8: the same, at each and every byte of a reply, in every way."""
