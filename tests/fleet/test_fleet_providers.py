@@ -26,7 +26,7 @@ RENEWALS = 2  # at least, of each login
 @pytest.mark.parametrize(
     ("kind", "ahead"),
     [
-        ("oauth", False),
+        pytest.param("oauth", False, marks=pytest.mark.long),
         ("jwt", False),
         pytest.param("oauth", True, marks=pytest.mark.long),
     ],

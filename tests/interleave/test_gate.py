@@ -81,16 +81,16 @@ def test_waiters_may_wake_astray_in_an_outage(scenario: Scenario) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("scenario", TROUBLE, ids=name)
-def test_four_preemptions_in_an_outage(scenario: Scenario) -> None:
-    """The same with four preemptions, stray wake-ups counted among them."""
-    print(f"{name(scenario)}: {explore(scenario, Rules(4, stray=True))}")
+def test_three_preemptions_in_an_outage(scenario: Scenario) -> None:
+    """The same with three preemptions, stray wake-ups counted among them."""
+    print(f"{name(scenario)}: {explore(scenario, Rules(3, stray=True))}")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=name)
 def test_more_preemptions_and_stray_wake_ups(scenario: Scenario) -> None:
-    """I1 to I5 hold with four preemptions or five, stray wake-ups counted among them."""
-    depth = int(os.environ.get("PREEMPTIONS", 4 if scenario in LARGE else 5))
+    """I1 to I5 hold with three preemptions or four, stray wake-ups counted among them."""
+    depth = int(os.environ.get("PREEMPTIONS", 3 if scenario in LARGE else 4))
     print(f"{name(scenario)}: {explore(scenario, Rules(depth, stray=True))}")
 
 

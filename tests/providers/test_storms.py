@@ -43,7 +43,7 @@ class Expiries:
                 self.enough.set()
 
 
-@pytest.fixture(params=[2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.fixture(params=[1, pytest.param(4, marks=pytest.mark.long)])
 def expiries(request: pytest.FixtureRequest) -> Expiries:
     """So many of them."""
     return Expiries(request.param)
