@@ -14,7 +14,7 @@ from requests_refresh import RefreshTokenGrant, RefreshUnavailable, TokenSource
 from requests_refresh.testing import AuthServer, Fault
 
 from .conftest import Mount
-from .support import Crowd, advance, crowd, wait_until
+from .support import Crowd, advance, crowd, stop_clock, wait_until
 
 Send = Callable[[int], int]
 KINDS = ["503", "refused", "silent"]
@@ -51,12 +51,6 @@ def sends(session: requests.Session, url: str) -> dict[str, Send]:
     }
 
 
-def stop_the_clock(tokens: TokenSource) -> None:
-    """From now on only `advance` moves it, so a machine that is slow changes nothing."""
-    now = tokens._clock()
-    tokens._clock = lambda: now
-
-
 def nudge(tokens: TokenSource) -> None:
     """Have who waits look at the clock."""
     with tokens._gate._changed:
@@ -74,7 +68,7 @@ def test_with_a_living_token_no_request_fails_and_none_waits(
     session = mount(tokens, server.api)
     ways = sends(session, server.api)
     assert ways["plain"](0) == 200
-    stop_the_clock(tokens)
+    stop_clock(tokens)
     advance(tokens, 55)
     first = Crowd(ways["one-shot"], 1)  # it is the one that finds out
     if kind == "silent":
@@ -104,7 +98,7 @@ def test_with_a_dead_token_all_are_let_go_by_the_first_slow_failure(
     session = mount(tokens, server.api)
     send = sends(session, server.api)["plain"]
     assert send(0) == 200
-    stop_the_clock(tokens)
+    stop_clock(tokens)
     server.revoke_access()
     server.faults("token", Fault(hold=slow, reply="reset"), at=1)
     server.faults("token", Fault(hold=go), at=2)
@@ -142,7 +136,7 @@ def test_with_a_dead_token_later_rounds_hold_up_for_a_second_each(
     session = mount(tokens, server.api)
     ways = sends(session, server.api)
     assert ways["plain"](0) == 200
-    stop_the_clock(tokens)
+    stop_clock(tokens)
     server.revoke_access()
     server.faults("token", fault, at=1)
     server.faults("token", Fault(hold=go), times=None)
