@@ -23,14 +23,8 @@ PROCESSES, THREADS = 4, 2
 RENEWALS = 2  # at least, of each login
 
 
-@pytest.mark.parametrize(
-    ("kind", "ahead"),
-    [
-        pytest.param("oauth", False, marks=pytest.mark.long),
-        ("jwt", False),
-        pytest.param("oauth", True, marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "ahead"), [("oauth", False), ("jwt", False), ("oauth", True)])
 def test_a_real_provider(
     kind: str,
     ahead: bool,

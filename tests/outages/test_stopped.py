@@ -194,7 +194,9 @@ def test_away_for_two_seconds(stage: Stage, caplog: pytest.LogCaptureFixture) ->
     assert [record for record in ours if record.levelno >= logging.ERROR] == []
 
 
-@pytest.mark.parametrize("stage", cases(3.0, ("redis", "kill")), indirect=True)
+@pytest.mark.parametrize(
+    "stage", cases(3.0, ("redis", "kill"), ("postgres", "pause")), indirect=True
+)
 def test_away_for_good(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     """I6, I7: who has a new token uses it from memory, and it is saved whenever that can be."""
     stage.begin()

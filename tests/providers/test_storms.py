@@ -150,7 +150,7 @@ def test_oauth_protected_resource_says_403(oauth: Provider) -> None:
         return dataclasses.replace(grant(token), expires_at=None)
 
     first = Token(login["access_token"], refresh_token=login["refresh_token"])
-    expiries = Expiries(2)
+    expiries = Expiries(1)
     source = TokenSource(without_expiry, MemoryStore(), token=first, on_refresh=expiries)
     scheme = Bearer(refused=lambda response: response.status_code == 403)
     counters = storm(oauth, source, expiries, path="bare", bodies=False, scheme=scheme)

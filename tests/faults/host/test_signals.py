@@ -170,8 +170,9 @@ def test_many_signals(
 def test_what_measures_the_coverage_is_spared(alarm: Alarm) -> None:
     """I14: a signal that hits the measuring comes a moment later, in what is measured."""
     there: dict[str, object] = {"__name__": "coverage.collector", "hit": signal.raise_signal}
-    exec("def lock_data(number):\n    hit(number)\n    done.append(number)", there)  # noqa: S102
-    done = there["done"] = []
+    exec("def lock_data(number):\n    hit(number)\n    done.append(number)", there)
+    done: list[object] = []
+    there["done"] = done
     lock_data = there["lock_data"]
     assert callable(lock_data)
 
