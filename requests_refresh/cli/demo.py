@@ -8,26 +8,31 @@ server itself counts expiries, refreshes and 401s.
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterator, MutableSequence, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import requests
-from requests.adapters import HTTPAdapter
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
-from ..adapter import RefreshAdapter
+from ..errors import RefreshError
 from ..testing import AuthServer, Counts
-from . import naive
+from ..tokens import Token
+from . import picture, storm
+from .settings import Settings as Given
+from .storm import Children, Job, Tally
 
-_LOOK = 0.1  # seconds between two looks at the counts, for the progress line
-_AFTER_FAILURE = 0.1  # seconds of pause, for what fails fails quickly
-_REPORT_EVERY = 16  # one request in so many is slow: its 401 comes late
+_LOOK = 0.1  # seconds between two looks at the counts, for the live view
+_INTERRUPTED = 130
+_CELLS = (("·", "dim"), ("■", "yellow"), ("■", "green"), ("■", "blue"))  # as storm's states
+_LEGEND = (("sent ", "green"), ("held ", "yellow"), ("sent again", "blue"))
 
 
 @dataclass(frozen=True)
@@ -39,55 +44,64 @@ class Settings:
     expiries: int = 5
     lifetime: float = 2.0
     latency: float = 0.3
+    processes: int = 1
+    store: str | None = None
+    svg: str | None = None
 
 
-class Wire(HTTPAdapter):
-    """Does the sending, and knows how long the calling thread's request was on the wire.
+@click.command("demo")
+@click.option(
+    "--naive", is_flag=True, help="With the refresh queue of browser code, carried over to threads."
+)
+@click.option(
+    "--threads", type=click.IntRange(1, 500), default=32, show_default=True, help="In each process."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 32),
+    default=1,
+    show_default=True,
+    help="With more than one, they share a store.",
+)
+@click.option(
+    "--store", metavar="URL", help="The store that they share: a URL, or a profile whose is meant."
+)
+@click.option("--expiries", type=click.IntRange(1, 1000), default=5, show_default=True)
+@click.option(
+    "--lifetime",
+    type=click.FloatRange(0.1, 600.0),
+    default=2.0,
+    show_default=True,
+    help="Seconds that an access token lives.",
+)
+@click.option(
+    "--latency",
+    type=click.FloatRange(0.0, 10.0),
+    default=0.3,
+    show_default=True,
+    help="Seconds that a refresh takes.",
+)
+@click.option(
+    "--svg", metavar="PATH", type=click.Path(dir_okay=False), help="Draw the last storm, as an SVG."
+)
+def demo_command(**given: object) -> int:
+    """Watch many threads survive the death of their token.
 
-    What a call lasts beyond that, it was held.
+    Starts a provider with an API on this host, whose access tokens live for
+    seconds, and which ends a login whose refresh token is used twice. Many threads
+    work there on one session until so many tokens have died in use.
+
+    Exit status: 0 when the promise was kept (one refresh for each expiry, no 401 and
+    no error that a caller saw, the login alive at the end), 1 when it was broken,
+    with --naive too.
     """
-
-    def __init__(self, threads: int) -> None:
-        super().__init__(pool_maxsize=threads)
-        self.mine = threading.local()
-
-    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """As HTTPAdapter's."""
-        began = time.monotonic()
-        try:
-            return super().send(*args, **kwargs)
-        finally:
-            self.mine.seconds += time.monotonic() - began
-
-
-class Tally:
-    """What the callers saw."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.requests = 0  # all of these guarded by lock
-        self.refused = 0
-        self.errors = 0
-        self.first_error = ""
-        self.longest_hold = 0.0
-
-    def note(self, seen: int | Exception, held: float) -> None:
-        """Count one request: its status or its error, and the seconds it was held."""
-        with self.lock:
-            self.requests += 1
-            self.longest_hold = max(self.longest_hold, held)
-            if isinstance(seen, Exception):
-                self.errors += 1
-                self.first_error = self.first_error or f"{type(seen).__name__}: {seen}"
-            elif seen == 401:
-                self.refused += 1
-            elif seen != 200:
-                self.errors += 1
-                self.first_error = self.first_error or f"status {seen}"
+    return run(Settings(**given))  # type: ignore[arg-type] # click has checked them
 
 
 def run(settings: Settings) -> int:
     """Run the demo, print its table, return the exit status: 0, 1 or 130. Blocks."""
+    if settings.lifetime != settings.lifetime or settings.latency != settings.latency:
+        raise click.UsageError("--lifetime and --latency are numbers of seconds.")
     server = AuthServer(
         lifetime=settings.lifetime,
         expires_in=False,
@@ -99,25 +113,30 @@ def run(settings: Settings) -> int:
             "/api/report": min(2 * settings.latency, settings.lifetime / 4),
         },
     )
+    tally = Tally()
     try:
+        many = f"{settings.processes} processes, " * (settings.processes > 1)
+        each = " each" * (settings.processes > 1)
         print(
-            f"{settings.threads} threads on one session, {settings.expiries} expiries;"
+            f"{many}{settings.threads} threads{each} on one session, {settings.expiries} expiries;"
             f" access tokens live {settings.lifetime:g} s, a refresh takes {settings.latency:g} s.",
             flush=True,
         )
         if settings.naive:
             print("The refresh queue of browser code, carried over to threads (--naive).")
         with server:
-            tally, held = _work(settings, server)
+            _work(settings, server, tally)
             counts, alive = server.counts, server.logged_in()
     except KeyboardInterrupt:
         print("\nInterrupted.")
-        return 130
-    print(_table(counts, tally, held, alive))
+        return _INTERRUPTED
+    print(_table(counts, tally, alive))
     broken = broken_promises(settings, counts, tally, alive)
     print("\nBroken:" if broken else "\nKept: one expiry, one refresh, nobody noticed.")
     for promise in broken:
         print(f"  - {promise}")
+    if settings.svg is not None:
+        print(_drawn(settings, tally))
     return 1 if broken else 0
 
 
@@ -142,93 +161,105 @@ def broken_promises(settings: Settings, counts: Counts, tally: Tally, alive: boo
     return broken
 
 
-def _work(settings: Settings, server: AuthServer) -> tuple[Tally, int]:
-    """Let the threads work through the expiries: what their callers saw, how many were held."""
-    tally, stop, wire = Tally(), threading.Event(), Wire(settings.threads)
-    with requests.Session() as session, _log_to_nowhere():
-        session.trust_env = False  # no netrc and no proxy between this host and itself
-        held: Callable[[], int]
-        if settings.naive:
-            interceptor = naive.Interceptor(
-                server.token_url, server.login(), patience=2 * settings.latency + 2
+def _work(settings: Settings, server: AuthServer, tally: Tally) -> None:
+    """Let the threads work through the expiries; `tally` is what their callers saw."""
+    rows, reply = settings.threads * settings.processes, server.login()
+    with _shared(settings, reply) as (store, identity):
+        jobs = [
+            Job(
+                settings.naive,
+                settings.threads,
+                first,
+                server.url,
+                server.api,
+                server.token_url,
+                reply,
+                store,
+                identity,
+                patience=2 * settings.latency + 2,
             )
-            session.auth = interceptor
-            session.mount(server.url, wire)
-            held = interceptor.held.__len__
-        else:
-            tokens = server.source()
-            tokens.token()  # reading the store for the first time is no hold
-            waits = tokens.stats.waits
-            session.mount(server.api, RefreshAdapter(tokens, origins=server.api, inner=wire))
-
-            def held() -> int:
-                return tokens.stats.waits - waits
-
-        workers = []
-        try:
-            for n in range(settings.threads):
-                work = (session, wire, server.api, tally, stop, n)
-                worker = threading.Thread(target=_worker, args=work, name="demo", daemon=True)
-                worker.start()
-                workers.append(worker)
-            _watch(settings, server, tally)
-        finally:  # after Ctrl-C, too, what is under way ends; a second Ctrl-C ends that
-            stop.set()
-            for worker in workers:
-                worker.join()
-        return tally, held()
+            for first in range(0, rows, settings.threads)
+        ]
+        if settings.processes > 1:
+            children = Children(jobs, rows)
+            try:
+                _watch(settings, server, tally, children.cells)
+            finally:
+                children.finish(tally)
+            return
+        cells, stop = bytearray(rows), threading.Event()
+        storm.work(jobs[0], cells, tally, stop, lambda: _watch(settings, server, tally, cells))
 
 
-def _worker(
-    session: requests.Session, wire: Wire, api: str, tally: Tally, stop: threading.Event, n: int
+@contextmanager
+def _shared(settings: Settings, reply: dict[str, object]) -> Iterator[tuple[str | None, str]]:
+    """The URL of a store with the login in it, and under which name; nothing of it is left."""
+    identity = f"demo-{uuid.uuid4().hex}"
+    with tempfile.TemporaryDirectory() as directory:
+        url = settings.store
+        if url is None and settings.processes > 1:
+            url = f"file://{directory}/tokens.json"
+        if url is None or settings.naive:  # the naive way knows no store
+            yield None, identity
+            return
+        given = Given.gather({"store" if ":" in url else "profile": url}, environ={})
+        with given.opened() as store:
+            store.save(identity, Token.from_reply(reply))
+            try:
+                yield given.store, identity
+            finally:
+                with suppress(RefreshError):
+                    store.delete(identity)
+
+
+def _watch(
+    settings: Settings, server: AuthServer, tally: Tally, cells: MutableSequence[int]
 ) -> None:
-    """One thread's work: request after request, as if tokens lived for ever."""
-    done = n
-    while not stop.is_set():
-        done += 1
-        path = "report" if done % _REPORT_EVERY == 0 else f"items/{done}"
-        wire.mine.seconds = 0.0
-        began = time.monotonic()
-        seen: int | Exception
-        try:
-            seen = session.get(api + path, timeout=60).status_code
-        except Exception as error:  # whatever a caller would see is to be counted
-            seen = error
-        tally.note(seen, time.monotonic() - began - wire.mine.seconds)
-        if seen != 200:
-            stop.wait(_AFTER_FAILURE)
-
-
-def _watch(settings: Settings, server: AuthServer, tally: Tally) -> None:
     """Block until enough tokens have died in use, or the login, or all patience is over."""
-    show = sys.stdout.isatty()
     limit = 10 + 2 * settings.expiries * (settings.lifetime + settings.latency)
+    limit += settings.processes  # each takes its time to start
     until = time.monotonic() + limit
     counts = server.counts
 
     def over(counts: Counts) -> bool:
         return counts.expiries >= settings.expiries or counts.logins_ended > 0
 
-    while not over(counts) and time.monotonic() < until:
-        try:
-            counts = server.wait_for(over, timeout=_LOOK)
-        except TimeoutError:
-            counts = server.counts
-        if show:
-            line = f"expiry {counts.expiries} of {settings.expiries}, {tally.requests} requests"
-            print(f"\r  {line}", end="", flush=True)
-    if show:
-        print("\r" + " " * 60, end="\r", flush=True)
+    def view() -> Text:
+        return _view(settings, counts, cells)
+
+    console = Console()
+    with Live(view(), console=console, transient=True, auto_refresh=False) as live:
+        while not over(counts) and time.monotonic() < until:
+            try:
+                counts = server.wait_for(over, timeout=_LOOK)
+            except TimeoutError:
+                counts = server.counts
+            if console.is_terminal:
+                live.update(view(), refresh=True)
 
 
-def _table(counts: Counts, tally: Tally, held: int, alive: bool) -> str:
+def _view(settings: Settings, counts: Counts, cells: Sequence[int]) -> Text:
+    """The threads at this moment, a cell for each; one line for a process."""
+    shown = Text()
+    for first in range(0, len(cells), settings.threads):
+        for cell in cells[first : first + settings.threads]:
+            shown.append(*_CELLS[cell])
+        shown.append("\n")
+    shown.append(f"expiry {counts.expiries} of {settings.expiries}, ")
+    shown.append(f"{counts.refreshes} refreshes, {counts.api_200} answers   ")
+    for word, style in _LEGEND:
+        shown.append(word, style)
+    return shown
+
+
+def _table(counts: Counts, tally: Tally, alive: bool) -> str:
     rows = [
         ("requests", f"{tally.requests}"),
         ("expiries: tokens that died in use", f"{counts.expiries}"),
         ("refreshes", f"{counts.refreshes}"),
         ("refreshes that were refused", f"{counts.refresh_refused}"),
         ("401s on the wire", f"{counts.api_401}"),
-        ("requests held", f"{held}"),
+        ("requests held", f"{tally.held}"),
         ("longest hold", f"{tally.longest_hold:.2f} s"),
         ("401s that a caller saw", f"{tally.refused}"),
         ("errors that a caller saw", f"{tally.errors}"),
@@ -237,15 +268,14 @@ def _table(counts: Counts, tally: Tally, held: int, alive: bool) -> str:
     return "\n" + "\n".join(f"  {name:<36}{value:>10}" for name, value in rows)
 
 
-@contextmanager
-def _log_to_nowhere() -> Iterator[None]:
-    """The naive code logs as such code does; the lines are written, where nobody reads them."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        handler = logging.StreamHandler(nowhere)
-        naive.log.addHandler(handler)
-        naive.log.propagate = False
-        try:
-            yield
-        finally:
-            naive.log.removeHandler(handler)
-            naive.log.propagate = True
+def _drawn(settings: Settings, tally: Tally) -> str:
+    """Write the picture; what to say of it."""
+    title = "The refresh queue of browser code" if settings.naive else "requests_refresh"
+    drawn = picture.storm(tally.done, settings.lifetime / 2, f"{title}: one expiry")
+    if drawn is None or settings.svg is None:
+        return "\nNobody was refused, so there is no storm to draw."
+    try:
+        Path(settings.svg).write_text(drawn, "utf-8")
+    except OSError as error:
+        return f"\nThe picture could not be written: {error.strerror}."
+    return f"\nThe storm is drawn in {settings.svg}."

@@ -98,12 +98,12 @@ class StoreURL:
 
     def __reduce__(self) -> tuple[Any, ...]:
         url = self._url
-        if url is None or (isinstance(url, str) and _holds_secret(url)):
+        if url is None or (isinstance(url, str) and holds_secret(url)):
             return _left_behind, (self._what, self._schemes)
         return StoreURL, (url, self._what, self._schemes)
 
 
-def _holds_secret(url: str) -> bool:
+def holds_secret(url: str) -> bool:
     parts = urlsplit(url)
     query = unquote(parts.query).lower()
     login = parts.netloc.rpartition("@")[0]

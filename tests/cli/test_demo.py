@@ -10,13 +10,18 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from importlib import import_module, metadata
+from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 import requests
 
-from requests_refresh.cli import demo, main, naive
+from requests_refresh import Token, open_store
+from requests_refresh.cli import demo, main, naive, picture
+from requests_refresh.cli.storm import Done, Sent, Tally
 from requests_refresh.testing import AuthServer, Counts, Fault
 
 QUICK = ["demo", "--threads", "6", "--expiries", "2", "--lifetime", "1", "--latency", "0.1"]
@@ -27,11 +32,17 @@ def table(text: str) -> dict[str, str]:
     return dict(re.findall(r"^  (\S.*?)  +(\S.*)$", text, re.MULTILINE))
 
 
+def fills(drawn: str) -> list[str | None]:
+    """The colours of the rectangles in an SVG, in their order."""
+    root = ElementTree.fromstring(drawn)  # noqa: S314  # the demo's own
+    return [bar.get("fill") for bar in root.iter("{http://www.w3.org/2000/svg}rect")]
+
+
 def test_the_demo_keeps_its_promise(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I1: as many refreshes as tokens died in use, no 401 and no error seen; exit status 0."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     status = main(QUICK)
     out = capsys.readouterr().out
     rows = table(out)
@@ -110,7 +121,7 @@ def test_each_broken_promise_is_named() -> None:
     """Whatever breaks the promise is told in words, and only that."""
     settings = demo.Settings(expiries=2)
     good = Counts(expiries=2, refreshes=2)
-    clean = demo.Tally()
+    clean = Tally()
     assert demo.broken_promises(settings, good, clean, True) == []
     for counts, words in [
         (Counts(expiries=2, refreshes=3), "refreshes: 3"),
@@ -119,7 +130,7 @@ def test_each_broken_promise_is_named() -> None:
     ]:
         (told,) = demo.broken_promises(settings, counts, clean, True)
         assert words in told
-    seen = demo.Tally()
+    seen = Tally()
     for status in (200, 401, 500, requests.Timeout()):
         seen.note(status, 0.0)
     assert demo.broken_promises(settings, good, seen, False) == [
@@ -127,7 +138,7 @@ def test_each_broken_promise_is_named() -> None:
         "errors that a caller saw: 2; the first: status 500",
         "the login is dead",
     ]
-    other = demo.Tally()
+    other = Tally()
     other.note(requests.Timeout("late"), 2.0)
     assert (other.first_error, other.longest_hold) == ("Timeout: late", 2.0)
 
@@ -137,7 +148,7 @@ def test_expiries_that_do_not_come_end_the_demo(monkeypatch: pytest.MonkeyPatch)
     ticks = itertools.count(0, 20)
     monkeypatch.setattr(demo, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     with AuthServer() as server:
-        demo._watch(demo.Settings(), server, demo.Tally())
+        demo._watch(demo.Settings(), server, Tally(), bytearray(1))
         assert server.counts.expiries == 0
 
 
@@ -146,7 +157,7 @@ def test_an_interrupt_lets_the_threads_end(
 ) -> None:
     """I14: Ctrl-C in the middle leaves no thread at work, and no error that is none."""
 
-    def interrupted(settings: object, server: AuthServer, tally: object) -> None:
+    def interrupted(settings: object, server: AuthServer, tally: object, cells: object) -> None:
         server.wait_for("api_200", 6)
         raise KeyboardInterrupt
 
@@ -185,29 +196,70 @@ def test_ctrl_c_ends_it_with_130() -> None:
 )
 def test_wrong_usage_is_told(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """What cannot be run is refused with status 2 before anything starts."""
-    with pytest.raises(SystemExit) as ended:
-        main(wrong)
-    assert ended.value.code == 2
-    assert "usage: requests-refresh" in capsys.readouterr().err
+    assert main(wrong) == 2
+    assert "Usage: requests-refresh" in capsys.readouterr().err
 
 
 def test_version_and_module(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`python -m requests_refresh --version` names the version, installed or not."""
-
-    def version(name: str) -> str:
-        if not installed:
-            raise metadata.PackageNotFoundError(name)
-        return "1.2.3"
-
+    """`python -m requests_refresh --version` names the version."""
     import_module("requests_refresh.__main__")  # importing it runs nothing
     monkeypatch.delitem(sys.modules, "requests_refresh.__main__")
-    monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setattr(sys, "argv", ["requests-refresh", "--version"])
-    for installed in (True, False):
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module("requests_refresh", run_name="__main__")
-        assert ended.value.code == 0
-        shown = capsys.readouterr().out
-        assert shown == f"requests-refresh {'1.2.3' if installed else '(not installed)'}\n"
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("requests_refresh", run_name="__main__")
+    assert ended.value.code == 0
+    assert metadata.version("requests_refresh") in capsys.readouterr().out
+
+
+def test_processes_share_a_store(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """I1: two processes on one store make one refresh for each expiry, and leave nothing there."""
+    url = f"file://{tmp_path}/tokens.json"
+    with closing(open_store(url)) as store:
+        store.save("mine", Token("a", refresh_token="r"))
+        drawn = tmp_path / "storm.svg"
+        status = main([*QUICK, "--processes", "2", "--store", url, "--svg", str(drawn)])
+        out = capsys.readouterr().out
+        assert status == 0, out
+        assert table(out)["refreshes"] == "2"
+        assert "2 processes, 6 threads each" in out
+        assert list(store.identities()) == ["mine"]
+    assert {picture.COLOURS["held"], picture.COLOURS["refused"]} <= set(fills(drawn.read_text()))
+
+
+def test_the_naive_way_in_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two processes that know nothing of each other end the login at once."""
+    naively = ["demo", "--naive", "--processes", "2", "--threads", "1", "--expiries", "1"]
+    assert main([*naively, "--lifetime", "0.5", "--latency", "0"]) == 1
+    assert "Broken" in capsys.readouterr().out
+
+
+def test_the_picture() -> None:
+    """Each bar is where it belongs; a storm that never came is not drawn."""
+    calm = [Done(0, 1.0, 2.0, 200, (Sent(1.0, 2.0, 200),))]
+    assert picture.storm(calm, 1.0, "x") is None
+    early = Done(1, 0.0, 0.1, 200, (Sent(0.0, 0.05, 401), Sent(0.06, 0.1, 200)))
+    held = Done(2, 9.0, 10.0, 200, (Sent(9.0, 9.1, 401), Sent(9.5, 10.0, 200)))
+    lost = Done(3, 9.0, 9.6, 0, (Sent(9.0, 9.2, 0),))
+    drawn = picture.storm([*calm, early, held, lost], 1.0, "a < b")
+    assert drawn is not None
+    legend = list(picture.COLOURS.values())
+    assert fills(drawn)[1 + len(legend) :] == [
+        legend[1],
+        legend[2],
+        legend[3],
+        legend[4],
+        legend[4],
+    ]
+
+
+def test_no_storm_and_no_place_for_its_picture(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What keeps the picture from being drawn is said, and breaks no promise."""
+    settings = demo.Settings(svg=str(tmp_path / "missing" / "storm.svg"))
+    assert "Nobody was refused" in demo._drawn(settings, Tally())
+    tally = Tally()
+    tally.done.append(Done(2, 9.0, 10.0, 200, (Sent(9.0, 9.1, 401), Sent(9.5, 10.0, 200))))
+    assert "could not be written" in demo._drawn(settings, tally)
