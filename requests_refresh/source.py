@@ -8,7 +8,6 @@ reads and a look at the clock: no lock, no store.
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 import threading
@@ -24,6 +23,7 @@ from .errors import ConfigurationError, LoginRequired, RefreshError, RefreshLoop
 from .gate import Gate, Round
 from .grants.failures import failure_of
 from .lifetimes import Lifetimes
+from .logs import log
 from .renewal import Renewal
 from .settings import as_login, check_settings, is_seconds, patience, require
 from .stats import Stats
@@ -31,8 +31,6 @@ from .stores import TokenStore
 from .stores.saving import Holding, Place
 from .strikes import Strikes
 from .tokens import Current, Outcome, Token
-
-log = logging.getLogger("requests_refresh")
 
 Known = tuple[Current | None, tuple[float, RefreshError] | None]  # of a gate: current and held
 
