@@ -23,7 +23,7 @@ def test_inside(server: AuthServer, tokens: TokenSource) -> None:
     with requests.Session() as session, closing(CacheControlAdapter(cache=DictCache())) as cache:
         session.trust_env = False
         session.mount(server.url, RefreshAdapter(tokens, origins=server.url, inner=cache))
-        server.faults("/api/kept", Fault(after_work=True, headers=FRESH), times=2)
+        server.faults("/api/kept", Fault(status=200, headers=FRESH), times=2)
         assert session.get(server.api + "kept").status_code == 200
         before = server.counts.api_requests
         assert session.get(server.api + "kept").status_code == 200
@@ -53,8 +53,11 @@ def test_a_cache_that_two_share(server: AuthServer, headers: dict[str, str]) -> 
         with requests.Session() as session, closing(CacheControlAdapter(cache=shared)) as cache:
             session.trust_env = False
             session.mount(server.url, RefreshAdapter(source, origins=server.url, inner=cache))
-            server.faults("/api/me", Fault(after_work=True, headers=headers), times=1)
-            assert session.get(server.api + "me").json()["identity"] == who
+            server.faults(
+                "/api/me", Fault(status=200, headers=headers, body={"identity": who}), times=1
+            )
+            seen = [session.get(server.api + "me").json()["identity"] for _ in "12"]
+            assert seen == [who, who]  # the second from the cache
         source.close()
 
 
