@@ -45,7 +45,8 @@ def lines() -> Iterator[str]:
             where = f"{OWN}{package}.{name}"
             yield where + (arguments(thing) if callable(thing) else "")
             if isinstance(thing, type) and thing.__module__.startswith(OWN):
-                for member in sorted(set(dir(thing)) - set(dir(Exception))):
+                ours = [vars(base) for base in thing.__mro__ if base.__module__.startswith(OWN)]
+                for member in sorted(set().union(*ours)):
                     if not member.startswith("_"):
                         value = inspect.getattr_static(thing, member)
                         value = getattr(value, "__func__", value)
