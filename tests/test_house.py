@@ -41,7 +41,7 @@ CORE = {"requests", "urllib3", "cachetools", "filelock"}
 EXTRA = {"cli": {"click", "rich"}, "testing": {"pytest"}}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
-FILES = [*MODULES, *sorted(TESTS.rglob("*.py"))]
+FILES = [*MODULES, *sorted(TESTS.rglob("*.py")), *sorted((TOP / "examples").rglob("*.py"))]
 
 
 def name_of(path: Path) -> str:
