@@ -38,7 +38,7 @@ FLOORS: list[set[str]] = [
 
 CORE = {"requests", "urllib3", "cachetools", "filelock"}
 # pytest is there for whoever uses the fixtures of requests_refresh.testing.
-EXTRA = {"cli": {"click", "rich"}, "testing": {"pytest"}}
+EXTRA = {"cli": {"click", "httpie", "rich"}, "testing": {"pytest"}}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FILES = [*MODULES, *sorted(TESTS.rglob("*.py")), *sorted((TOP / "examples").rglob("*.py"))]

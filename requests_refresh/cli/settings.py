@@ -187,9 +187,12 @@ class Settings:
 
     def adapter(self, tokens: TokenSource, url: str) -> RefreshAdapter:
         """What is mounted: for the origins that are named, else that of `url` alone."""
+        return RefreshAdapter(tokens, origins=self.origins or url, scheme=self.scheme())
+
+    def scheme(self) -> Bearer:
+        """How the token is put on a request."""
         preset = self.filled()
-        scheme = DPoP() if self.dpop else Bearer() if preset is None else preset.scheme()
-        return RefreshAdapter(tokens, origins=self.origins or url, scheme=scheme)
+        return DPoP() if self.dpop else Bearer() if preset is None else preset.scheme()
 
     def filled(self) -> Preset | None:
         """The preset with its placeholders filled in, if one is named."""

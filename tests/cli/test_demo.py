@@ -230,7 +230,7 @@ def test_processes_share_a_store(capsys: pytest.CaptureFixture[str], tmp_path: P
 
 def test_the_naive_way_in_processes(capsys: pytest.CaptureFixture[str]) -> None:
     """Two processes that know nothing of each other end the login at once."""
-    naively = ["demo", "--naive", "--processes", "2", "--threads", "1", "--expiries", "1"]
+    naively = ["demo", "--naive", "--processes", "2", "--threads", "1", "--expiries", "50"]
     assert main([*naively, "--lifetime", "0.5", "--latency", "0"]) == 1
     assert "Broken" in capsys.readouterr().out
 
