@@ -80,7 +80,7 @@ def login_command(
     if save:
         path = profiles.write(settings.profile, kept)
         say(console, f"The settings are kept as profile {settings.profile!r} in {path}.")
-        if settings.client_secret is not None:
+        if settings.client_secret is not None or settings.client_secret_file == "-":
             say(console, "The client's secret is not: give it by REQUESTS_REFRESH_CLIENT_SECRET or")
             say(console, "client_secret_file.")
 

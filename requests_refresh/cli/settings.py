@@ -211,6 +211,8 @@ class Settings:
                 kept[one.name] = dict(value) if one.name == "fill" else value
         if holds_secret(kept.get("store", "")):
             del kept["store"]
+        if kept.get("client_secret_file") == "-":  # what comes next has another standard input
+            del kept["client_secret_file"]
         return kept
 
     def _login(self, kind: type[OAuthGrant], name: str, show: Callable[[Any], object]) -> Any:

@@ -71,6 +71,7 @@ def test_a_password_in_a_private_file(home: Home) -> None:
     assert found.store == "redis://u:CANARY@h/0"
     assert "CANARY" not in repr(found)
     assert "store" not in found.to_keep()
+    assert Settings(client_secret_file="-", client_id="c").to_keep() == {"client_id": "c"}
 
 
 def test_a_password_is_no_argument(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
