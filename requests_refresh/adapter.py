@@ -20,7 +20,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 from requests.exceptions import RequestException
 
-from . import lifecycle
+from . import lifecycle, telemetry
 from .errors import ConfigurationError, RefreshError, RefreshLoop, chain_of, scrub
 from .gate import at_work
 from .origins import origin_of, parse_origins
@@ -368,4 +368,6 @@ class _Budget:
         self.deadline = self.tokens._clock() + self.left
 
     def __exit__(self, *exc: object) -> None:
-        self.left = max(0.0, self.deadline - self.tokens._clock())
+        left = self.deadline - self.tokens._clock()
+        telemetry.held(max(0.0, self.left - left))
+        self.left = max(0.0, left)

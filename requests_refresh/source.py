@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from . import lifecycle
+from . import lifecycle, telemetry
 from .errors import ConfigurationError, LoginRequired, RefreshError, RefreshLoop, StoreError, scrub
 from .gate import Gate, Round
 from .grants.failures import failure_of
@@ -351,12 +351,15 @@ class TokenSource:
         outcome, error = round_.outcome, round_.error
         self._note()
         if outcome is not None and outcome.refreshed:
+            telemetry.round_ended("refreshed")
             log.info("%s: token refreshed", self.identity)
             self._call_back(self._on_refresh, outcome.token)
         elif outcome is not None:
+            telemetry.round_ended("adopted")
             log.debug("%s: token adopted", self.identity)
         elif error is not None and round_.held is None:
             self._count("failures")
+            telemetry.round_ended("login_lost" if isinstance(error, LoginRequired) else "failed")
             if isinstance(error, LoginRequired):
                 log.error("%s: the login is over: %s", self.identity, error)
                 self._call_back(self._on_logout, error.own_copy())

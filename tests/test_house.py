@@ -22,7 +22,7 @@ LONGEST = 400  # lines of a file
 # what lies in its own folder. A name is a module, or a folder and all that is in it.
 FLOORS: list[set[str]] = [
     {"errors"},
-    {"lifecycle", "logs", "origins", "stats", "tokens"},
+    {"lifecycle", "logs", "origins", "stats", "telemetry", "tokens"},
     {"gate", "lifetimes", "replay", "schemes", "signing", "stores", "strikes"},
     {"dpop", "grants"},  # above the gate, for `remaining`
     {"logins", "presets"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import queue
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -200,17 +199,12 @@ def test_wrong_usage_is_told(wrong: list[str], capsys: pytest.CaptureFixture[str
     assert "Usage: requests-refresh" in capsys.readouterr().err
 
 
-def test_version_and_module(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_version_and_module() -> None:
     """`python -m requests_refresh --version` names the version."""
     import_module("requests_refresh.__main__")  # importing it runs nothing
-    monkeypatch.delitem(sys.modules, "requests_refresh.__main__")
-    monkeypatch.setattr(sys, "argv", ["requests-refresh", "--version"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module("requests_refresh", run_name="__main__")
-    assert ended.value.code == 0
-    assert metadata.version("requests_refresh") in capsys.readouterr().out
+    command = [sys.executable, "-m", "requests_refresh", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert metadata.version("requests_refresh") in done.stdout
 
 
 def test_processes_share_a_store(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
