@@ -53,8 +53,8 @@ class Seen:
     """One request as the server saw it, its secrets included. `repr` leaves those out.
 
     at: seconds, of `time.monotonic()`. connection: which one it came over,
-    from 1. call: "token", "api" and so on, or "" for an unknown path. path:
-    the query included. body: empty for API requests.
+        from 1. call: "token", "api" and so on, or "" for an unknown path. path:
+        the query included. body: empty for API requests.
     """
 
     at: float
