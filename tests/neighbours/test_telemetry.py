@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -25,9 +26,8 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
     found = InMemoryMetricReader()
     provider = MeterProvider([found])
     monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
-    telemetry._instruments.cache_clear()
+    monkeypatch.setattr(telemetry, "_made", None)
     yield found
-    telemetry._instruments.cache_clear()
     provider.shutdown()
 
 
@@ -88,21 +88,30 @@ def test_a_fresh_token_tells_nothing(
 def test_it_fails_no_request(
     server: AuthServer, session: requests.Session, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    """I3: without the package, or where it raises, every request gets its answer."""
+    """I3: where it is not used, or raises, every request gets its answer."""
 
     def raises(*_: object) -> None:
         raise RuntimeError("telemetry is broken")
 
     if trouble == "absent":
-        monkeypatch.setitem(sys.modules, "opentelemetry", None)
+        monkeypatch.delitem(sys.modules, "opentelemetry.metrics")
     else:
         monkeypatch.setattr(trace, "get_current_span", raises)
-    telemetry._instruments.cache_clear()
-    try:
-        assert session.get(server.api + "items").status_code == 200
-        server.revoke_access()
-        assert session.get(server.api + "items").status_code == 200
-        assert (telemetry._instruments() is None) == (trouble == "absent")
-    finally:
-        telemetry._instruments.cache_clear()
+    monkeypatch.setattr(telemetry, "_made", None)
+    assert session.get(server.api + "items").status_code == 200
+    server.revoke_access()
+    assert session.get(server.api + "items").status_code == 200
+    assert (telemetry._instruments() is None) == (trouble == "absent")
     assert server.counts.refreshes == 1
+
+
+def test_nothing_is_imported() -> None:
+    """I14: what does not use OpenTelemetry does not get it imported, least of all at its end."""
+    program = (
+        "import sys\nfrom requests_refresh import Token, TokenSource, telemetry\n"
+        "source = TokenSource(lambda token: 'new', token=Token(refresh_token='r'))\n"
+        "source.token(); source.close(); telemetry.held(1.0)\n"
+        "print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"[]\n"
