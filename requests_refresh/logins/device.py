@@ -34,6 +34,7 @@ class DevicePrompt:
     """What a person needs to confirm a login. It holds no secret.
 
     user_code: what to enter at `verification_uri`.
+    verification_uri: the page that the person opens, on any device.
     verification_uri_complete: the same page with the code in it, for a link or
         a QR code; None where the provider has none.
     expires_at: seconds since the epoch.
