@@ -1,4 +1,4 @@
-"""How the documentation is built: `sphinx-build -W -n -c docs . site`, from the top of a checkout.
+"""How the documentation is built, from the top of a checkout: `sphinx-build -W -n -c docs . site`.
 
 The top of the checkout is the source, so that a link between a page here, the README and an
 example is one and the same file's path, in the site and where the repository is hosted.
@@ -6,17 +6,19 @@ example is one and the same file's path, in the site and where the repository is
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
+from sphinx import addnodes
 
 HERE = Path(__file__).parent
 TOP = HERE.parent
+EXAMPLES = TOP / "examples"
 sys.path.insert(0, str(HERE))
 
-from docstrings import as_rst  # noqa: E402 - what lies beside this file
+from docstrings import as_rst  # type: ignore[import-not-found] # noqa: E402 - beside this file
 
 import requests_refresh  # noqa: E402
 
@@ -28,8 +30,8 @@ include_patterns = [
     "docs/**",
     "*.md",
     "benchmarks/*.md",
-    "examples/**/README.md",
     "examples/README.md",
+    "examples/**/README.md",
 ]
 exclude_patterns = ["docs/*.py", "**/.*", "site", "build"]
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
@@ -42,9 +44,6 @@ nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!requests_refresh\.).*")]
 
 myst_heading_anchors = 4  # levels whose titles are anchors, named as where repositories are hosted
-suppress_warnings = [
-    "misc.highlighting_failure",  # the rules of a Redis user are no language
-]
 
 autoclass_content = "both"  # some tell their settings in the constructor
 autodoc_member_order = "bysource"
@@ -62,22 +61,28 @@ linkcheck_ignore = [
 ]
 
 
-def plain(app: Any, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+def plain(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Docstrings are prose in plain text: mark up what has a form."""
     lines[:] = as_rst(lines).splitlines()
 
 
-def folder(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """A link to a folder leads to its README, or is its name alone where that has none."""
-    here = Path(str(env.doc2path(node.get("refdoc", root_doc)))).parent
-    there = (here / node.get("reftarget", "")).resolve()
-    if node.get("reftype") != "myst" or not there.is_relative_to(TOP) or not there.is_dir():
-        return None
-    page = f"{there.relative_to(TOP).as_posix()}/README"
-    if page not in env.found_docs:
-        return content
-    uri = app.builder.get_relative_uri(node["refdoc"], page)
-    return nodes.reference("", "", content, internal=True, refuri=uri)
+def folders(app: Any, doctree: Any) -> None:
+    """A link to a folder leads to its README, or is its name alone where that has none.
+
+    So are all links to examples/ where the checkout came without it.
+    """
+    if app.env.docname.startswith("examples/"):
+        app.env.metadata[app.env.docname]["orphan"] = True  # guides lead there, if no contents do
+    for link in list(doctree.findall(addnodes.pending_xref)):
+        there = (Path(doctree["source"]).parent / link["reftarget"]).resolve()
+        page = f"{os.path.relpath(there, TOP)}/README"
+        if link["reftype"] != "myst":
+            continue
+        if there.is_dir() and page in app.env.found_docs:
+            link.update_all_atts({"refdomain": "doc", "reftarget": page}, replace=True)
+            link["reftargetid"] = None
+        elif there.is_dir() or (there.is_relative_to(EXAMPLES) and not EXAMPLES.is_dir()):
+            link.replace_self(link.children)
 
 
 def door(app: Any, failure: Exception | None) -> None:
@@ -90,5 +95,5 @@ def door(app: Any, failure: Exception | None) -> None:
 def setup(app: Any) -> None:
     """What Sphinx calls."""
     app.connect("autodoc-process-docstring", plain)
-    app.connect("missing-reference", folder)
+    app.connect("doctree-read", folders)
     app.connect("build-finished", door)
