@@ -1,4 +1,4 @@
-"""What docs/ says is so: its code runs, its statements are those of the package, its links lead on.
+"""What the pages on stores say is so: their code runs, their statements are the package's.
 
 Blocks are run as they stand, but for the addresses in them.
 """
@@ -44,7 +44,6 @@ from .servers.fixtures import OwnPostgres, OwnRedis
 
 TOP = Path(__file__).parent.parent
 DOCS = TOP / "docs"
-PAGES = [TOP / "README.md", TOP / "SECURITY.md", *sorted(DOCS.glob("*.md"))]
 LOGIN = Token("a", refresh_token="r")
 
 
@@ -369,15 +368,3 @@ def test_the_defaults() -> None:
         assert f"{lease:.0f} by default" in page
     timeout = inspect.signature(TokenSource).parameters["timeout"].default
     assert f"({timeout:.0f} s by default)" in page
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
-def test_the_links(page: Path) -> None:
-    """A link to another page, or to a part of one, leads somewhere."""
-    for target in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
-        if not target.startswith("http"):
-            name, _, part = target.partition("#")
-            there = page.parent / name if name else page
-            assert there.exists()
-            titles = re.findall("^#+ (.*)$", there.read_text("utf-8"), re.M)
-            assert not part or part in [re.sub(r"\W+", "-", title.lower()) for title in titles]

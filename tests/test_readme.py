@@ -14,6 +14,7 @@ from requests_refresh.testing import AuthServer
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+MOUNT, USE, LOG_IN, BROWSER, OWN, SERVER = BLOCKS
 
 
 @pytest.fixture
@@ -44,8 +45,7 @@ def run(server: AuthServer, tmp_path: Path, *blocks: str) -> dict[str, Any]:
 
 def test_the_ten_lines(server: AuthServer, tmp_path: Path) -> None:
     """I1, I6: the first example logs in from a refresh token, and survives an expiry."""
-    mount, use, log_in = BLOCKS[:3]
-    names = run(server, tmp_path, mount, log_in, use)
+    names = run(server, tmp_path, MOUNT, LOG_IN, USE)
     server.revoke_access()
     assert names["session"].get(names["API"] + "items").status_code == 200
     assert server.counts.refreshes == 2
@@ -56,7 +56,7 @@ def test_the_browsers_workflow(
     server: AuthServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The second example logs in, goes on by cookie, and says when the login is over."""
-    names = run(server, tmp_path, BLOCKS[3])
+    names = run(server, tmp_path, BROWSER)
     server.revoke_access()
     session, url = names["session"], names["APP"] + "api/orders"
     assert session.get(url).status_code == 200
@@ -70,7 +70,7 @@ def test_the_browsers_workflow(
 
 def test_a_callable_and_a_store_of_ones_own(server: AuthServer, tmp_path: Path) -> None:
     """The third example: what the callable renews is in the store of twenty lines."""
-    names = run(server, tmp_path, BLOCKS[4])
+    names = run(server, tmp_path, OWN)
     token = names["tokens"].token()
     assert names["tokens"].token() is token
     assert names["tokens"]._store.load("tenant-7").same_issue(token)
@@ -79,4 +79,4 @@ def test_a_callable_and_a_store_of_ones_own(server: AuthServer, tmp_path: Path) 
 
 def test_the_server_for_tests(server: AuthServer, tmp_path: Path) -> None:
     """The last example asserts for itself."""
-    run(server, tmp_path, BLOCKS[4], BLOCKS[5])
+    run(server, tmp_path, OWN, SERVER)

@@ -75,6 +75,9 @@ def blocks() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
+PRESET, COGNITO, PREDICATE = blocks()
+
+
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -86,7 +89,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_preset_of_the_page() -> None:
     """The first block makes what a user needs, and nothing is missing in it."""
     names: dict[str, Any] = {}
-    exec(compile(blocks()[0], "docs", "exec"), names)
+    exec(compile(PRESET, "docs", "exec"), names)
     assert isinstance(names["tokens"], TokenSource)
     assert isinstance(names["session"].get_adapter(names["API"]), RefreshAdapter)
     names["session"].close()
@@ -96,7 +99,7 @@ def test_the_preset_of_the_page() -> None:
 def test_the_predicate_of_the_page() -> None:
     """The last block's scheme refuses by 419, and by a 401 as ever."""
     names: dict[str, Any] = {}
-    exec(compile(blocks()[2], "docs", "exec"), names)
+    exec(compile(PREDICATE, "docs", "exec"), names)
     response = requests.Response()
     for status, refused in ((419, True), (401, True), (403, False)):
         response.status_code = status
@@ -106,7 +109,7 @@ def test_the_predicate_of_the_page() -> None:
 def cognito(server: EndpointServer) -> Any:
     """The callable of the page, for a server of ours."""
     names = {"requests": requests, "os": os, "TokenSource": TokenSource, "FileStore": FileStore}
-    text = blocks()[1].replace("https://cognito-idp.eu-west-1.amazonaws.com/", server.url)
+    text = COGNITO.replace("https://cognito-idp.eu-west-1.amazonaws.com/", server.url)
     exec(compile(text, "docs", "exec"), names)
     return names["cognito"]
 
